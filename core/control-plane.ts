@@ -1,0 +1,157 @@
+/** What the management API can do: the product's verbs, without HTTP. Authorisation is the caller's; ids are always looked up inside the project. */
+import type { QueryAnswer, TableShape } from "./cluster-admin.ts";
+import type { Account, BlueprintVersion, Credential, DatabaseSettings, Deployment, EngineName, Project, Tenant, Workspace } from "./model.ts";
+import type { Role } from "./role.ts";
+import type { Scope } from "./scope.ts";
+
+export interface Page {
+  readonly limit: number;
+  /** Opaque, from a previous answer. */
+  readonly cursor?: string | undefined;
+}
+
+export interface Listing<T> {
+  readonly items: readonly T[];
+  readonly nextCursor: string | undefined;
+}
+
+/** Secrets of a new credential, shown once. */
+export interface NewCredential {
+  readonly credential: Credential;
+  /** `tenantsdb_sk_` + 64 hex. */
+  readonly apiKey: string;
+  /** `tdb_` + 16 hex. */
+  readonly proxyPassword: string;
+}
+
+export interface NewProject extends NewCredential {
+  readonly project: Project;
+}
+
+export interface NewTenantDatabase {
+  readonly blueprint: string;
+  readonly engine: EngineName;
+  readonly databaseName: string;
+  readonly version: number;
+  readonly isolationLevel: 1 | 2;
+}
+
+export interface NewTenant {
+  readonly tenant: Tenant;
+  readonly databases: readonly NewTenantDatabase[];
+  /** The tenant's own credential; opens all its databases. Undefined when databases were added to a tenant that exists. */
+  readonly credential: NewCredential | undefined;
+}
+
+export interface WorkspaceDetail {
+  readonly workspace: Workspace;
+  readonly schema: readonly TableShape[];
+  readonly version: number;
+  /** Versions not yet on every tenant. */
+  readonly undeployedChanges: readonly BlueprintVersion[];
+}
+
+export interface BlueprintSummary {
+  readonly name: string;
+  readonly workspaceId: string;
+  readonly engine: EngineName;
+  readonly version: number;
+  readonly tenants: number;
+  /** How many tenants are at which version. */
+  readonly tenantsPerVersion: readonly { readonly version: number; readonly tenants: number }[];
+  readonly createdAt: number;
+}
+
+export interface QueryRequest {
+  readonly query: string;
+  readonly params: readonly unknown[];
+}
+
+export interface DeploymentRequest {
+  readonly blueprint: string;
+  readonly version?: number | undefined;
+  /** Tenant ids, or every tenant of the blueprint. */
+  readonly tenants: "all" | readonly string[];
+  readonly concurrency: number;
+  readonly lockTimeoutMs: number;
+}
+
+/**
+ * All methods throw {GatewayError}: not_found for what is not in this project, conflict, bad_request, backend_unreachable.
+ * `workspace` arguments take a name or a `ws_` id.
+ */
+export interface ControlPlane {
+  signup(input: { email: string; password: string; projectName: string }): Promise<NewProject>;
+  /** @throws unauthorized, the same for an unknown e-mail and a wrong password. */
+  login(input: { email: string; password: string }): Promise<{ account: Account; token: string; expiresAt: number; projects: readonly Project[] }>;
+  /** Undefined when unknown, expired or revoked. */
+  authenticateKey(apiKey: string): Promise<Credential | undefined>;
+  authenticateSession(token: string): Promise<Account | undefined>;
+
+  listProjects(accountId: string): Promise<readonly Project[]>;
+  createProject(accountId: string | undefined, name: string): Promise<NewProject>;
+  getProject(projectId: string): Promise<Project>;
+  renameProject(projectId: string, name: string): Promise<Project>;
+  /** Removes everything below it, databases included. */
+  deleteProject(projectId: string): Promise<void>;
+
+  listCredentials(projectId: string, page: Page): Promise<Listing<Credential>>;
+  createCredential(projectId: string, input: { name: string; role: Role; scope: Scope; expiresAt: number | undefined }): Promise<NewCredential>;
+  revokeCredential(projectId: string, credentialId: string): Promise<void>;
+  /** New secrets; the old ones go on for `graceS` seconds. */
+  rotateCredential(projectId: string, credentialId: string, graceS: number): Promise<NewCredential>;
+
+  listWorkspaces(projectId: string, page: Page): Promise<Listing<Workspace>>;
+  createWorkspace(
+    projectId: string,
+    input: { name: string; engine: EngineName; mode: "tenant" | "control"; redirectTo: string | undefined },
+  ): Promise<Workspace>;
+  getWorkspace(projectId: string, workspace: string): Promise<Workspace>;
+  describeWorkspace(projectId: string, workspace: string): Promise<WorkspaceDetail>;
+  deleteWorkspace(projectId: string, workspace: string): Promise<void>;
+  queryWorkspace(projectId: string, workspace: string, role: Role, request: QueryRequest): Promise<QueryAnswer>;
+  getWorkspaceSettings(projectId: string, workspace: string): Promise<DatabaseSettings>;
+  updateWorkspaceSettings(projectId: string, workspace: string, patch: Partial<DatabaseSettings>): Promise<DatabaseSettings>;
+
+  /** Reads new captured DDL first, so the answer is never behind the workspace. */
+  listBlueprints(projectId: string, page: Page): Promise<Listing<BlueprintSummary>>;
+  getBlueprint(projectId: string, name: string): Promise<BlueprintSummary>;
+  listBlueprintVersions(projectId: string, name: string, page: Page): Promise<Listing<BlueprintVersion>>;
+  getBlueprintVersion(projectId: string, name: string, version: number): Promise<BlueprintVersion>;
+
+  listTenants(projectId: string, page: Page & { workspaces?: readonly string[] | undefined }): Promise<Listing<Tenant>>;
+  /** Takes a prepared spare where one is ready. A second call for the same id and other blueprints adds databases. */
+  createTenant(
+    projectId: string,
+    input: { tenantId: string; databases: readonly { blueprint: string; isolationLevel: 1 | 2 }[] },
+  ): Promise<NewTenant>;
+  getTenant(projectId: string, tenantId: string): Promise<Tenant>;
+  /** Soft: into the trash, kept 7 days. Hard: gone at once. */
+  deleteTenant(projectId: string, tenantId: string, hard: boolean): Promise<void>;
+  restoreTenant(projectId: string, tenantId: string): Promise<Tenant>;
+  suspendTenant(projectId: string, tenantId: string): Promise<Tenant>;
+  resumeTenant(projectId: string, tenantId: string): Promise<Tenant>;
+  /** `blueprint` may be left out when the tenant has one PostgreSQL database. */
+  queryTenant(projectId: string, tenantId: string, role: Role, request: QueryRequest & { blueprint?: string | undefined }): Promise<QueryAnswer>;
+  getTenantSettings(projectId: string, tenantId: string, blueprint?: string): Promise<DatabaseSettings>;
+  /** null removes the tenant's own value. */
+  updateTenantSettings(
+    projectId: string,
+    tenantId: string,
+    patch: { readonly [K in keyof DatabaseSettings]?: DatabaseSettings[K] | null },
+    blueprint?: string,
+  ): Promise<DatabaseSettings>;
+
+  /** Records the job and its tenants, then returns; the work goes on in the job queue, on any instance. */
+  createDeployment(projectId: string, request: DeploymentRequest): Promise<Deployment>;
+  listDeployments(projectId: string, page: Page): Promise<Listing<Deployment>>;
+  getDeployment(projectId: string, deploymentId: string): Promise<Deployment>;
+  /** Resolves when the deployment has ended, or when `signal` aborts with its present state. */
+  waitForDeployment(projectId: string, deploymentId: string, signal: AbortSignal): Promise<Deployment>;
+  cancelDeployment(projectId: string, deploymentId: string): Promise<Deployment>;
+  /** The failed and cancelled tenants again. */
+  retryDeployment(projectId: string, deploymentId: string): Promise<Deployment>;
+
+  /** True when the control store and every cluster answer. */
+  checkReady(): Promise<{ ready: boolean; checks: Readonly<Record<string, "ok" | string>> }>;
+}

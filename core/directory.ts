@@ -1,0 +1,148 @@
+/** Cached look-ups of the data path over the store: which project, which database, whose credentials. Invalidated by change events. */
+import type { Clock } from "./clock.ts";
+import type { Credential, DatabaseSettings, EngineName, PhysicalDatabase, TenantState, WorkspaceState } from "./model.ts";
+
+/** What one (project, database name) means on the wire. Fields of the target are undefined where it does not exist. */
+export interface Route {
+  readonly projectId: string;
+  readonly databaseName: string;
+  readonly target: RouteTarget | undefined;
+  /** Credentials that could reach this database; always tried. */
+  readonly candidates: readonly Credential[];
+  /** A bounded few others of the project, tried when no candidate matches, so that a wrong scope gets its own message. */
+  readonly others: readonly Credential[];
+}
+
+export interface RouteTarget {
+  readonly workspaceId: string;
+  readonly workspace: string;
+  readonly workspaceState: WorkspaceState;
+  readonly engine: EngineName;
+  readonly redirectTo: string | undefined;
+  readonly mode: "tenant" | "control";
+  /** Undefined for a workspace's own database. */
+  readonly tenant: { readonly id: string; readonly state: TenantState } | undefined;
+  readonly database: PhysicalDatabase | undefined;
+  readonly settings: DatabaseSettings;
+}
+
+/** SCRAM parameters of a project, needed before the database is looked at. */
+export interface ProjectKeys {
+  readonly projectId: string;
+  readonly scramSalt: Uint8Array;
+  readonly scramIterations: number;
+}
+
+/** Something changed in the store. `tenantId` or `credentialId` narrow it; a bare project id means anything in it may have changed. */
+export interface Change {
+  readonly projectId: string;
+  readonly tenantId?: string | undefined;
+  readonly workspaceId?: string | undefined;
+  readonly credentialId?: string | undefined;
+}
+
+/** What the store answers for the data path. Both throw when the store cannot be asked. */
+export interface RouteSource {
+  findProjectKeys(projectId: string): Promise<ProjectKeys | undefined>;
+  /** `databaseName` is as the client sent it; a name that means nothing still answers with the project's candidates. */
+  findRoute(projectId: string, databaseName: string): Promise<Route>;
+  /** Calls `listener` for every change, from any instance; `undefined` when events may have been missed: forget everything. */
+  onChange(listener: (change: Change | undefined) => void): () => void;
+}
+
+interface Entry<T> {
+  readonly value: T;
+  readonly atMs: number;
+}
+
+export interface DirectoryOptions {
+  /** How long an answer is used without asking again. Change events make it shorter. */
+  readonly freshMs: number;
+  /** Most entries kept of each kind; the oldest goes first. */
+  readonly maxEntries: number;
+}
+
+/** A bounded cache that goes on answering with what it knows while the store is away, and never guesses about the rest. */
+export class Directory {
+  readonly #source: RouteSource;
+  readonly #clock: Clock;
+  readonly #options: DirectoryOptions;
+  readonly #projects = new Map<string, Entry<ProjectKeys>>();
+  readonly #routes = new Map<string, Entry<Route>>();
+  readonly #inFlight = new Map<string, Promise<unknown>>();
+  /** Counts change events, so that an answer fetched before a change is not cached after it. */
+  #generation = 0;
+
+  constructor(source: RouteSource, clock: Clock, options: DirectoryOptions = { freshMs: 60_000, maxEntries: 50_000 }) {
+    this.#source = source;
+    this.#clock = clock;
+    this.#options = options;
+    source.onChange((change) => this.forget(change));
+  }
+
+  /** @throws what the source throws, when nothing is known yet. */
+  findProjectKeys(projectId: string): Promise<ProjectKeys | undefined> {
+    return this.#find(this.#projects, projectId, () => this.#source.findProjectKeys(projectId));
+  }
+
+  /** @throws what the source throws, when nothing is known yet. */
+  async findRoute(projectId: string, databaseName: string): Promise<Route> {
+    const route = await this.#find(this.#routes, routeKey(projectId, databaseName), () => this.#source.findRoute(projectId, databaseName));
+    return route as Route;
+  }
+
+  /** Drops what a change may have touched. */
+  forget(change: Change | undefined): void {
+    this.#generation++;
+    this.#inFlight.clear();
+    if (!change) {
+      this.#projects.clear();
+      this.#routes.clear();
+      return;
+    }
+    this.#projects.delete(change.projectId);
+    const prefix = routeKey(change.projectId, "");
+    for (const key of this.#routes.keys()) if (key.startsWith(prefix)) this.#routes.delete(key);
+  }
+
+  async #find<T>(cache: Map<string, Entry<T>>, key: string, ask: () => Promise<T | undefined>): Promise<T | undefined> {
+    const known = cache.get(key);
+    if (known && this.#clock.nowMs() - known.atMs < this.#options.freshMs) return known.value;
+    try {
+      return await this.#ask(cache, key, ask);
+    } catch (error) {
+      if (known) return known.value; // the data plane outlives the store: what was known goes on working
+      throw error;
+    }
+  }
+
+  #ask<T>(cache: Map<string, Entry<T>>, key: string, ask: () => Promise<T | undefined>): Promise<T | undefined> {
+    const flightKey = `${cache === (this.#routes as unknown) ? "r" : "p"}${key}`;
+    const flying = this.#inFlight.get(flightKey) as Promise<T | undefined> | undefined;
+    if (flying) return flying;
+    const generation = this.#generation;
+    const flight = ask()
+      .then((value) => {
+        if (value !== undefined && generation === this.#generation) this.#remember(cache, key, value);
+        return value;
+      })
+      .finally(() => {
+        if (this.#inFlight.get(flightKey) === flight) this.#inFlight.delete(flightKey);
+      });
+    this.#inFlight.set(flightKey, flight);
+    return flight;
+  }
+
+  #remember<T>(cache: Map<string, Entry<T>>, key: string, value: T): void {
+    cache.delete(key);
+    if (cache.size >= this.#options.maxEntries) {
+      const oldest = cache.keys().next();
+      if (!oldest.done) cache.delete(oldest.value);
+    }
+    cache.set(key, { value, atMs: this.#clock.nowMs() });
+  }
+}
+
+function routeKey(projectId: string, databaseName: string): string {
+  return `${projectId}\0${databaseName}`;
+}
