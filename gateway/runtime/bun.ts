@@ -1,0 +1,23 @@
+/** The Bun adapter. */
+
+import process from "node:process";
+import { nodeCrypto } from "./crypto.ts";
+import { dialNet, listenNet } from "./net-socket.ts";
+import { NetTlsServer } from "./net-tls.ts";
+import { serveHttpNode } from "./node-http.ts";
+import { exit, onSignal } from "./process.ts";
+import type { Runtime } from "./runtime.ts";
+
+export function createBunRuntime(): Runtime {
+  return {
+    name: "bun",
+    version: process.versions.bun ?? "",
+    crypto: nodeCrypto,
+    listen: listenNet,
+    dial: dialNet,
+    createTlsServer: (options) => new NetTlsServer(options),
+    serveHttp: serveHttpNode,
+    onSignal,
+    exit,
+  };
+}

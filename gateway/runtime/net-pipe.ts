@@ -1,0 +1,140 @@
+/** BytePipe on node:net and node:tls sockets, for Node and Deno. */
+
+import type { Socket } from "node:net";
+import type { BytePipe, PeerAddress, PipeSink, TlsClientOptions, TlsInfo, TlsServerContext } from "../../core/byte-pipe.ts";
+import { acceptTls, connectTls } from "./net-tls.ts";
+
+/** Unsent bytes from which `write` answers false. At least the streams' own mark, so that their 'drain' is sure to follow. */
+const writeHighWater = 64 * 1024;
+
+export const defaultLingerMs = 2000;
+
+export class NetPipe implements BytePipe {
+  sink: PipeSink | undefined;
+  readonly peer: PeerAddress;
+  readonly tls: TlsInfo | undefined;
+  isClosed = false;
+  readonly #socket: Socket;
+  #owesDrain = false;
+  #ending = false;
+  /** The socket now belongs to a TLS pipe. */
+  #detached = false;
+  #failure: Error | undefined;
+  /** The connection is over but no sink has heard it yet. */
+  #owesClosed = false;
+  #linger: NodeJS.Timeout | undefined;
+
+  /** `socket` must not have been read from, or be paused. */
+  constructor(socket: Socket, peer: PeerAddress, tls?: TlsInfo) {
+    this.#socket = socket;
+    this.peer = peer;
+    this.tls = tls;
+    socket.pause();
+    socket.on("data", (chunk) => {
+      // No encoding is ever set, so chunks are bytes.
+      if (!this.#ending) this.sink?.data(chunk as Uint8Array);
+    });
+    socket.on("drain", () => this.#onDrain());
+    socket.on("end", () => this.#onPeerEnd());
+    socket.on("error", (error) => {
+      this.#failure ??= error;
+    });
+    socket.on("close", () => this.#onClose());
+    if (socket.destroyed) this.#onClose();
+  }
+
+  write(chunk: Uint8Array): boolean {
+    if (this.isClosed || this.#ending || this.#owesClosed) return true;
+    this.#socket.write(chunk);
+    if (this.#socket.writableLength < writeHighWater) return true;
+    this.#owesDrain = true;
+    return false;
+  }
+
+  pause(): void {
+    if (!this.#ending) this.#socket.pause();
+  }
+
+  resume(): void {
+    if (this.#owesClosed) queueMicrotask(() => this.#deliverClosed());
+    else this.#socket.resume();
+  }
+
+  end(last?: Uint8Array, lingerMs: number = defaultLingerMs): void {
+    if (this.isClosed || this.#ending || this.#owesClosed) return;
+    this.#ending = true;
+    this.#owesDrain = false;
+    // The time counts once for flushing to a slow reader and, from FIN on, once more for the peer to close.
+    this.#destroyAfter(lingerMs);
+    this.#socket.once("finish", () => this.#destroyAfter(lingerMs));
+    if (last && last.length > 0) this.#socket.end(last);
+    else this.#socket.end();
+    this.#socket.resume();
+  }
+
+  destroy(): void {
+    clearTimeout(this.#linger);
+    this.isClosed = true;
+    this.#owesClosed = false;
+    this.#socket.destroy();
+  }
+
+  async startTls(context: TlsServerContext, received: Uint8Array | undefined, signal: AbortSignal): Promise<BytePipe> {
+    const { socket, info } = await acceptTls(this.#detach(), context, received, signal);
+    return new NetPipe(socket, this.peer, info);
+  }
+
+  async startTlsClient(options: TlsClientOptions, signal: AbortSignal): Promise<BytePipe> {
+    const { socket, info } = await connectTls(this.#detach(), options, signal);
+    return new NetPipe(socket, this.peer, info);
+  }
+
+  #onDrain(): void {
+    if (!this.#owesDrain) return;
+    this.#owesDrain = false;
+    this.sink?.drain();
+  }
+
+  #onPeerEnd(): void {
+    if (this.#ending || this.#detached) return;
+    // What is still queued may reach a peer that closed only its sending half; then the socket goes.
+    this.#destroyAfter(defaultLingerMs);
+    this.#socket.end();
+    this.#over();
+  }
+
+  #onClose(): void {
+    clearTimeout(this.#linger);
+    if (!this.#detached) this.#over();
+  }
+
+  #over(): void {
+    if (this.isClosed || this.#owesClosed) return;
+    this.#owesClosed = true;
+    if (this.sink) this.#deliverClosed();
+  }
+
+  #deliverClosed(): void {
+    if (!this.#owesClosed || !this.sink) return;
+    this.#owesClosed = false;
+    this.isClosed = true;
+    this.sink.closed(this.#failure);
+  }
+
+  #destroyAfter(ms: number): void {
+    clearTimeout(this.#linger);
+    if (this.#socket.destroyed) return;
+    this.#linger = setTimeout(() => this.#socket.destroy(), ms);
+    this.#linger.unref();
+  }
+
+  /** Gives the socket away, unread and without our data listener; its 'error' listener stays, so that nothing is ever unhandled. */
+  #detach(): Socket {
+    if (this.isClosed || this.#ending || this.#owesClosed || this.#detached) throw new Error("TLS cannot start: the connection is closed");
+    this.#detached = true;
+    this.sink = undefined;
+    this.#socket.pause();
+    this.#socket.removeAllListeners("data");
+    return this.#socket;
+  }
+}

@@ -1,0 +1,81 @@
+/** Listening and dialling with node:net, for Node and Deno. */
+
+import { connect, createServer, type Server, type Socket } from "node:net";
+import type { BytePipe } from "../../core/byte-pipe.ts";
+import { peerOf } from "./address.ts";
+import { NetPipe } from "./net-pipe.ts";
+import type { DialTarget, Listener, ListenOptions } from "./runtime.ts";
+import { dialError, listenError } from "./socket-error.ts";
+
+/** Silence after which the kernel probes a peer, so that a vanished one is noticed. */
+export const keepAliveDelayMs = 60_000;
+
+export async function listenNet(options: ListenOptions): Promise<Listener> {
+  const { host, port, noDelay = true, reusePort = false } = options;
+  const open = new Set<Socket>();
+  const server = createServer({ noDelay, keepAlive: true, keepAliveInitialDelay: keepAliveDelayMs, allowHalfOpen: true, pauseOnConnect: true });
+  server.on("connection", (socket) => {
+    open.add(socket);
+    socket.on("close", () => open.delete(socket));
+    options.onConnection(new NetPipe(socket, peerOf(socket)));
+  });
+  await startListening(server, { host, port, reusePort });
+  const bound = server.address();
+  if (bound === null || typeof bound === "string") throw new Error("a TCP listener has no address");
+  const stopAccepting = async () => {
+    // Its callback would wait for the last connection; the port is free as soon as close() returns.
+    if (server.listening) server.close();
+  };
+  const close = async () => {
+    await stopAccepting();
+    for (const socket of open) socket.destroy();
+  };
+  return { address: bound.address, port: bound.port, stopAccepting, close };
+}
+
+function startListening(server: Server, at: { host: string; port: number; reusePort: boolean }): Promise<void> {
+  return new Promise((resolve, reject) => {
+    const onError = (error: Error) => reject(listenError(at.host, at.port, error));
+    server.once("error", onError);
+    server.listen(at, () => {
+      server.off("error", onError);
+      // Later errors are single accepts that failed (out of descriptors); the listener goes on.
+      server.on("error", ignoreFailedAccept);
+      resolve();
+    });
+  });
+}
+
+function ignoreFailedAccept(): void {}
+
+export function dialNet(target: DialTarget, signal: AbortSignal): Promise<BytePipe> {
+  return new Promise((resolve, reject) => {
+    if (signal.aborted) return reject(signal.reason);
+    const common = { allowHalfOpen: true, noDelay: true, keepAlive: true, keepAliveInitialDelay: keepAliveDelayMs };
+    const socket = connect("path" in target ? { ...common, path: target.path } : { ...common, host: target.host, port: target.port });
+    // Paused before it is connected, so that no byte is read ahead of the pipe's owner.
+    socket.pause();
+    const cleanUp = () => {
+      socket.off("connect", onConnect);
+      signal.removeEventListener("abort", onAbort);
+    };
+    const onConnect = () => {
+      cleanUp();
+      socket.off("error", onError);
+      resolve(new NetPipe(socket, peerOf(socket)));
+    };
+    const onError = (error: Error) => {
+      cleanUp();
+      socket.destroy();
+      reject(dialError(target, error));
+    };
+    const onAbort = () => {
+      cleanUp();
+      socket.destroy();
+      reject(signal.reason);
+    };
+    socket.on("connect", onConnect);
+    socket.on("error", onError);
+    signal.addEventListener("abort", onAbort, { once: true });
+  });
+}
