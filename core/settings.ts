@@ -1,0 +1,308 @@
+/** The settings table: every knob of the gateway as one row, from which the loader, --help, the JSON Schema and the documentation are read. */
+
+interface Common {
+  /** One sentence for --help and the documentation. */
+  readonly help: string;
+  /** True when SIGHUP brings a new value into force; false when it takes a restart. */
+  readonly reload: boolean;
+  /** Its value is never shown, in errors or listings. */
+  readonly secret?: true;
+  /** Not a key of the configuration file; environment and flag only. */
+  readonly outsideFile?: true;
+}
+
+interface Whole extends Common {
+  readonly default: number;
+  readonly min: number;
+  readonly max: number;
+}
+
+/** One row. What a value must be follows from `type`; units of durations are the last part of the setting's name, `_ms` or `_s`. */
+export type Setting =
+  | (Whole & { readonly type: "int" | "duration" })
+  /** A listener's port: −1 off, 0 any free one. */
+  | (Common & { readonly type: "port"; readonly default: number })
+  /** A port as clients see it. */
+  | (Common & { readonly type: "remote port"; readonly default: number | undefined })
+  | (Common & { readonly type: "bool"; readonly default: boolean })
+  | (Common & { readonly type: "string" | "path"; readonly default: string | undefined })
+  | (Common & { readonly type: "url"; readonly default: string | undefined; readonly schemes: readonly string[] })
+  | (Common & { readonly type: "enum"; readonly default: string; readonly values: readonly string[] })
+  /** IP addresses and CIDR ranges. */
+  | (Common & { readonly type: "cidr list"; readonly default: readonly string[] })
+  /** Host names and IP addresses. */
+  | (Common & { readonly type: "name list"; readonly default: readonly string[] })
+  /** Names to URLs. */
+  | (Common & { readonly type: "url map"; readonly default: Readonly<Record<string, string>>; readonly schemes: readonly string[] });
+
+const day_ms = 86_400_000;
+const day_s = 86_400;
+const postgresSchemes = ["postgres", "postgresql"] as const;
+
+export const settings = {
+  // Where it listens
+  host: {
+    type: "string",
+    default: "127.0.0.1",
+    reload: false,
+    help: "Address all listeners bind to. Loopback only unless told otherwise, as PostgreSQL itself; 0.0.0.0 or :: opens them to the network.",
+  },
+  pg_port: { type: "port", default: 5432, reload: false, help: "PostgreSQL listener." },
+  mysql_port: { type: "port", default: 3306, reload: false, help: "MySQL listener." },
+  mongo_port: { type: "port", default: 27017, reload: false, help: "MongoDB listener." },
+  redis_port: { type: "port", default: 6379, reload: false, help: "Redis listener." },
+  api_port: { type: "port", default: 9876, reload: false, help: "Management API and dashboard, HTTP." },
+  public_host: { type: "string", default: "localhost", reload: true, help: "Host name shown in connection strings; also a name of the certificate." },
+  public_pg_port: {
+    type: "remote port",
+    default: undefined,
+    reload: true,
+    help: "PostgreSQL port shown in connection strings, where it differs from the one listened on (container, load balancer).",
+  },
+  // What it keeps, and where
+  config: { type: "path", default: undefined, reload: false, outsideFile: true, help: "Configuration file; ./tenantry.json is read when it exists." },
+  data_dir: {
+    type: "path",
+    default: ".tdb",
+    reload: false,
+    help: "Directory of the embedded database, keys, certificates and first credentials; relative paths are relative to the working directory.",
+  },
+  master_key_file: {
+    type: "path",
+    default: undefined,
+    reload: false,
+    help: "File with the 32-byte master key, hex; default master.key in the data directory. Instances of one installation share it.",
+  },
+  database_url: {
+    type: "url",
+    schemes: postgresSchemes,
+    default: undefined,
+    reload: false,
+    secret: true,
+    help: "PostgreSQL server for the control store and the first cluster, as a role that may create databases and roles. Default: an embedded server.",
+  },
+  clusters: {
+    type: "url map",
+    schemes: postgresSchemes,
+    default: {},
+    reload: false,
+    secret: true,
+    help: "More PostgreSQL servers to host tenants on: administrator's URL by cluster name.",
+  },
+  redis_url: {
+    type: "url",
+    schemes: ["redis", "rediss"],
+    default: undefined,
+    reload: false,
+    secret: true,
+    help: "Redis or Valkey server that instances share limits and bans through. Default: each instance counts for itself.",
+  },
+  // Time
+  login_timeout_ms: { type: "duration", default: 60_000, min: 0, max: 600_000, reload: true, help: "From connect to ReadyForQuery; 0 disables." },
+  client_idle_timeout_s: {
+    type: "duration",
+    default: 1800,
+    min: 0,
+    max: 30 * day_s,
+    reload: true,
+    help: "A client that sends nothing for this long is disconnected (57P05); 0 disables.",
+  },
+  server_idle_timeout_s: {
+    type: "duration",
+    default: 1800,
+    min: 1,
+    max: 30 * day_s,
+    reload: true,
+    help: "A pooled backend connection nobody used for this long is closed.",
+  },
+  connect_wait_ms: {
+    type: "duration",
+    default: 10_000,
+    min: 0,
+    max: 600_000,
+    reload: true,
+    help: "How long a client waits for a backend connection before 53300.",
+  },
+  drain_s: {
+    type: "duration",
+    default: 30,
+    min: 0,
+    max: 3600,
+    reload: true,
+    help: "How long running transactions may take to finish after SIGTERM.",
+  },
+  mysql_greeting_delay_ms: {
+    type: "duration",
+    default: 25,
+    min: 0,
+    max: 5000,
+    reload: true,
+    help: "How long the MySQL listener waits for a client of another protocol to speak before it greets; 0 greets at once.",
+  },
+  // How much
+  backend_budget: { type: "int", default: 200, min: 1, max: 100_000, reload: true, help: "Most backend connections to one cluster, per instance." },
+  max_unauthenticated: {
+    type: "int",
+    default: 1000,
+    min: 1,
+    max: 1_000_000,
+    reload: true,
+    help: "Most connections that have not finished logging in, all listeners together.",
+  },
+  spare_databases: {
+    type: "int",
+    default: 2,
+    min: 0,
+    max: 100,
+    reload: true,
+    help: "Finished databases kept ready per blueprint, so that a new tenant need not wait for one.",
+  },
+  trash_days: {
+    type: "int",
+    default: 7,
+    min: 0,
+    max: 3650,
+    reload: true,
+    help: "Days a deleted tenant can be restored before its databases are dropped.",
+  },
+  // Per client address; IPv6 counts per /64
+  "ip.max_connections": { type: "int", default: 1000, min: 1, max: 1_000_000, reload: true, help: "Most open connections from one client address." },
+  "ip.connect_rate": { type: "int", default: 200, min: 1, max: 1_000_000, reload: true, help: "New connections per second from one client address." },
+  "ip.connect_burst": {
+    type: "int",
+    default: 1000,
+    min: 1,
+    max: 1_000_000,
+    reload: true,
+    help: "New connections at once, before connect_rate holds.",
+  },
+  "ip.exempt": { type: "cidr list", default: [], reload: true, help: "Addresses and ranges without limits and bans." },
+  "ip.proxy_protocol_from": {
+    type: "cidr list",
+    default: [],
+    reload: true,
+    help: "Load balancers whose PROXY protocol v1/v2 header is believed, and then required.",
+  },
+  "auth_ban.threshold": {
+    type: "int",
+    default: 10,
+    min: 1,
+    max: 1_000_000,
+    reload: true,
+    help: "Wrong passwords from one address within window_s that ban it.",
+  },
+  "auth_ban.window_s": { type: "duration", default: 60, min: 1, max: day_s, reload: true, help: "Time the failures are counted over." },
+  "auth_ban.ban_s": {
+    type: "duration",
+    default: 60,
+    min: 1,
+    max: 30 * day_s,
+    reload: true,
+    help: "First ban; doubles with each ban within an hour.",
+  },
+  "auth_ban.max_ban_s": { type: "duration", default: 900, min: 1, max: 30 * day_s, reload: true, help: "Longest ban." },
+  // TLS
+  "tls.required": {
+    type: "enum",
+    values: ["remote", "always", "never"],
+    default: "remote",
+    reload: true,
+    help: "Who must use TLS: remote = everybody but loopback, always, or never.",
+  },
+  "tls.cert_file": {
+    type: "path",
+    default: undefined,
+    reload: true,
+    help: "Certificate chain, PEM. Default: one made at first start, with its own CA.",
+  },
+  "tls.key_file": { type: "path", default: undefined, reload: true, help: "Private key of tls.cert_file, PEM." },
+  "tls.names": {
+    type: "name list",
+    default: [],
+    reload: false,
+    help: "More host names and addresses for the certificate made at first start.",
+  },
+  // Management API
+  "api.rate_per_s": { type: "int", default: 100, min: 1, max: 1_000_000, reload: true, help: "API requests per second from one client address." },
+  "api.ban_violations": {
+    type: "int",
+    default: 5,
+    min: 1,
+    max: 1_000_000,
+    reload: true,
+    help: "Times over api.rate_per_s within a minute that ban the address.",
+  },
+  "api.ban_s": { type: "duration", default: 300, min: 1, max: day_s, reload: true, help: "How long that ban lasts." },
+  "api.query_timeout_ms": {
+    type: "duration",
+    default: 30_000,
+    min: 1,
+    max: day_ms,
+    reload: true,
+    help: "Longest a query sent through the API may run, where query_timeout_ms of its workspace or tenant is not shorter.",
+  },
+  signup_enabled: { type: "bool", default: true, reload: true, help: "Whether anybody who reaches the API may make an account." },
+  operator_token: {
+    type: "string",
+    default: undefined,
+    reload: true,
+    secret: true,
+    help: "Bearer token of the server's operator, for GET and POST /clusters. Default: those endpoints are open to nobody.",
+  },
+  metrics_token: {
+    type: "string",
+    default: undefined,
+    reload: true,
+    secret: true,
+    help: "Bearer token for GET /metrics. Default: open on loopback, closed elsewhere.",
+  },
+  // Log
+  "log.level": { type: "enum", values: ["debug", "info", "warn", "error"], default: "info", reload: true, help: "Least serious event written." },
+  "log.format": {
+    type: "enum",
+    values: ["json", "pretty"],
+    default: "json",
+    reload: false,
+    help: "One JSON object a line, or text for people.",
+  },
+} as const satisfies Record<string, Setting>;
+
+/** A setting's name, as `pg_port` or `ip.connect_rate`. */
+export type SettingPath = keyof typeof settings;
+
+type ValueOf<S> = S extends { type: "int" | "duration" | "port" }
+  ? number
+  : S extends { type: "remote port" }
+    ? number | undefined
+    : S extends { type: "bool" }
+      ? boolean
+      : S extends { type: "enum"; values: readonly (infer V)[] }
+        ? V
+        : S extends { type: "cidr list" | "name list" }
+          ? readonly string[]
+          : S extends { type: "url map" }
+            ? Readonly<Record<string, string>>
+            : S extends { default: undefined }
+              ? string | undefined
+              : string;
+
+/** The configuration in force: one value per row, typed by it. */
+export type Config = { readonly [Path in SettingPath]: ValueOf<(typeof settings)[Path]> };
+
+/** The row of a setting, widened to the general shape. */
+export function settingAt(path: SettingPath): Setting {
+  return settings[path];
+}
+
+/** All names, in the order of the table. */
+export const settingPaths = Object.keys(settings) as SettingPath[];
+
+/** `ip.connect_rate` → `ip-connect-rate`. */
+export function flagName(path: string): string {
+  return path.replaceAll(/[._]/g, "-");
+}
+
+/** `ip.connect_rate` → `TDB_IP_CONNECT_RATE`. */
+export function envName(path: string): string {
+  return `TDB_${path.replaceAll(".", "_").toUpperCase()}`;
+}
