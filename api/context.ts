@@ -1,0 +1,79 @@
+/** What every route is given: dependencies of the API, and what is known of the request once it is authorised. */
+import type { Context } from "hono";
+import type { Clock } from "../core/clock.ts";
+import type { ControlPlane } from "../core/control-plane.ts";
+import type { Log } from "../core/log.ts";
+import type { Account, Credential, Tenant, Workspace } from "../core/model.ts";
+import type { Role } from "../core/role.ts";
+import type { Scope } from "../core/scope.ts";
+import type { RateLimiter, RateLimits } from "./rate-limit.ts";
+
+export interface Endpoint {
+  readonly host: string;
+  readonly port: number;
+}
+
+/** Read at each request, so a gateway that learns its ports late may fill them in late. */
+export interface ApiInfo {
+  readonly version: string;
+  /** As clients reach the API: `http://127.0.0.1:9876`. Its host is the one browsers may come from. */
+  readonly apiUrl: string;
+  /** Host and port that go into PostgreSQL connection strings. */
+  readonly pgHost: string;
+  readonly pgPort: number;
+  /** Where clients find the CA certificate for `sslmode=verify-full`. */
+  readonly caFile?: string | undefined;
+  /** Listeners that are on; connection strings of the others are null. */
+  readonly mysql?: Endpoint | undefined;
+  readonly mongodb?: Endpoint | undefined;
+  readonly redis?: Endpoint | undefined;
+}
+
+export interface ApiDeps {
+  readonly control: ControlPlane;
+  readonly clock: Clock;
+  readonly log: Log;
+  readonly info: ApiInfo;
+  readonly signupEnabled: boolean;
+  /** Defaults: {@link defaultRateLimits}. */
+  readonly rateLimits?: Partial<RateLimits> | undefined;
+  /** Origins beside `info.apiUrl` that browsers may send state changes from. */
+  readonly allowedOrigins?: readonly string[] | undefined;
+}
+
+/** The second argument of `app.fetch` and the third of `app.request`. */
+export interface ApiBindings {
+  /** The client's address as the socket (or a trusted PROXY header) tells it, without port. Never taken from a request header. */
+  readonly remoteAddress?: string | undefined;
+}
+
+export type Principal =
+  | { readonly type: "key"; readonly credential: Credential }
+  /** A logged-in account acts with project scope and role admin on its own projects. */
+  | { readonly type: "session"; readonly account: Account };
+
+/** What the caller may do in the project it speaks about. */
+export interface Access {
+  readonly projectId: string;
+  readonly role: Role;
+  readonly scope: Scope;
+}
+
+export interface ApiEnv {
+  Bindings: ApiBindings;
+  Variables: {
+    api: ApiDeps;
+    limiter: RateLimiter;
+    requestId: string;
+    /** Set on every route that is not open. */
+    principal: Principal;
+    /** Set on routes whose policy names P, W or T. */
+    access: Access;
+    /** Set on routes whose policy targets a workspace or blueprint. */
+    workspace: Workspace;
+    /** Set on routes whose policy targets a tenant. */
+    tenant: Tenant;
+  };
+}
+
+export type ApiContext = Context<ApiEnv>;

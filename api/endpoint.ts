@@ -1,0 +1,72 @@
+/** One endpoint: its documented shape, its policy, its handler. There is no other way to add a route. */
+import type { RouteConfig, RouteHandler } from "@hono/zod-openapi";
+import { bodyLimit } from "hono/body-limit";
+import { GatewayError } from "../core/errors.ts";
+import type { ApiEnv } from "./context.ts";
+import { ErrorAnswer } from "./envelope.ts";
+import { enforce, type Policy } from "./policy.ts";
+
+export interface EndpointOptions {
+  readonly policy: Policy;
+  /** Bytes of request body; 1 MiB unless told. */
+  readonly maxBodyBytes?: number;
+}
+
+export interface PolicyRow {
+  readonly method: string;
+  /** As Hono writes it: `/tenants/:id`. */
+  readonly path: string;
+  readonly policy: Policy;
+}
+
+const policies = new WeakMap<object, Policy>();
+
+/** Statements and their parameters may be larger than other bodies. */
+export const queryBodyBytes = 10 * 1024 * 1024;
+
+/** Checks run in this order: authentication and policy, body size, input, handler. */
+export function endpoint<P extends string, R extends Omit<RouteConfig, "path" | "middleware"> & { path: P }>(
+  options: EndpointOptions,
+  route: R,
+  handler: RouteHandler<R, ApiEnv>,
+): { route: R; handler: RouteHandler<R, ApiEnv> } {
+  const documented = {
+    ...route,
+    security: options.policy.who === "open" ? [] : [{ api_key: [] }],
+    responses: { ...route.responses, default: errorResponse },
+    middleware: [enforce(options.policy), limitBody(options.maxBodyBytes ?? 1024 * 1024)],
+  };
+  policies.set(documented, options.policy);
+  return { route: documented, handler };
+}
+
+const errorResponse = {
+  description: "Refused; `code` says why. GET /errors lists the codes.",
+  content: { "application/json": { schema: ErrorAnswer } },
+};
+
+function limitBody(maxSize: number) {
+  return bodyLimit({
+    maxSize,
+    onError: () => {
+      throw new GatewayError("payload_too_large", `the request body is larger than ${maxSize} bytes`);
+    },
+  });
+}
+
+/** The policy table, read off the endpoints themselves. */
+export function policyTable(endpoints: readonly { readonly route: { method: string; path: string } }[]): readonly PolicyRow[] {
+  return endpoints.map(({ route }) => {
+    const policy = policies.get(route);
+    if (!policy) throw new Error(`route ${route.method.toUpperCase()} ${route.path} declares no policy`);
+    return { method: route.method.toUpperCase(), path: route.path.replaceAll(/\{(\w+)\}/g, ":$1"), policy };
+  });
+}
+
+/** @throws {Error} when an application has a route that the policy table does not know; called at start-up. */
+export function assertEveryRouteHasPolicy(routes: readonly { method: string; path: string }[], table: readonly PolicyRow[]): void {
+  const known = new Set(table.map((row) => `${row.method} ${row.path}`));
+  for (const { method, path } of routes) {
+    if (method !== "ALL" && !known.has(`${method} ${path}`)) throw new Error(`route ${method} ${path} declares no policy`);
+  }
+}

@@ -1,0 +1,143 @@
+/** Deployments: jobs that bring tenants to a blueprint version. */
+import { z } from "@hono/zod-openapi";
+import type { Deployment as DeploymentModel } from "../../core/model.ts";
+import type { ApiContext } from "../context.ts";
+import { endpoint } from "../endpoint.ts";
+import { accepted, answer, ok, paging } from "../envelope.ts";
+import { assertCoversBlueprint, coversBlueprint, notFound } from "../policy.ts";
+import { presentDeployment, presentResults, readPage } from "../present.ts";
+import { Deployment, deploymentDetailFields, integer, PageQuery, TenantId, WorkspaceName } from "../schema.ts";
+
+const tags = ["Deployments"];
+const reads = { who: "W", role: "read" } as const;
+const acts = { who: "W", role: "admin" } as const;
+const params = z.object({ id: z.string().openapi({ example: "dep_41c09e" }) });
+// Longer than proxies keep a silent request open helps nobody; the job goes on without its caller.
+const maxWaitMs = 10 * 60_000;
+
+const list = endpoint(
+  { policy: reads },
+  {
+    method: "get",
+    path: "/deployments",
+    tags,
+    summary: "The project's deployments; for a workspace-scoped key, those of its blueprints",
+    description: "A page may hold fewer than `limit`; `next_cursor` tells whether there is more.",
+    request: { query: PageQuery },
+    responses: { 200: answer(200, "Deployments", { deployments: z.array(Deployment), ...paging }) },
+  },
+  async (c) => {
+    const { items, nextCursor } = await c.var.api.control.listDeployments(c.var.access.projectId, readPage(c.req.valid("query")));
+    const found = items.filter((item) => coversBlueprint(c.var.access.scope, item.blueprint)).map(presentDeployment);
+    return ok(c, { deployments: found, count: found.length, next_cursor: nextCursor ?? null });
+  },
+);
+
+const CreateBody = z
+  .strictObject({
+    blueprint_name: WorkspaceName,
+    version: integer(1, 2_147_483_647).optional().openapi({ description: "The newest unless told.", example: 3 }),
+    deploy_all: z.boolean("must be true or false").optional().openapi({ description: "Every tenant of the blueprint.", example: true }),
+    tenant_ids: z.array(TenantId).min(1, "must name at least one tenant").max(10_000, "must name at most 10000 tenants").optional(),
+    concurrency: integer(1, 100).default(8).openapi({ description: "Tenants worked on at a time.", example: 8 }),
+    lock_timeout_ms: integer(1, 600_000).default(5000).openapi({ description: "How long one try waits for a lock.", example: 5000 }),
+    wait: z
+      .boolean("must be true or false")
+      .default(false)
+      .openapi({ description: "Answer when the deployment has ended, with its results.", example: false }),
+  })
+  .refine((body) => (body.deploy_all === true) !== (body.tenant_ids !== undefined), {
+    path: ["deploy_all"],
+    message: "name exactly one of deploy_all: true and tenant_ids",
+  })
+  .openapi("NewDeployment");
+
+const create = endpoint(
+  { policy: acts },
+  {
+    method: "post",
+    path: "/deployments",
+    tags,
+    summary: "Bring tenants to a blueprint version",
+    description: "202 when the job was started; 200 with `wait: true` once it has ended. Whether it went well is in `status` and `results`.",
+    request: { body: { required: true, content: { "application/json": { schema: CreateBody } } } },
+    responses: {
+      200: answer(200, "Ended", deploymentDetailFields),
+      202: answer(202, "Started", deploymentDetailFields),
+    },
+  },
+  async (c) => {
+    const body = c.req.valid("json");
+    assertCoversBlueprint(c.var.access.scope, body.blueprint_name);
+    const started = await c.var.api.control.createDeployment(c.var.access.projectId, {
+      blueprint: body.blueprint_name,
+      version: body.version,
+      tenants: body.tenant_ids === undefined ? "all" : [...new Set(body.tenant_ids)],
+      concurrency: body.concurrency,
+      lockTimeoutMs: body.lock_timeout_ms,
+    });
+    if (!body.wait) return accepted(c, presentDetail(started));
+    const signal = AbortSignal.any([c.req.raw.signal, AbortSignal.timeout(maxWaitMs)]);
+    const ended = await c.var.api.control.waitForDeployment(c.var.access.projectId, started.id, signal);
+    return ended.finishedAt === undefined ? accepted(c, presentDetail(ended)) : ok(c, presentDetail(ended));
+  },
+);
+
+function presentDetail(deployment: DeploymentModel) {
+  return { ...presentDeployment(deployment), results: presentResults(deployment) };
+}
+
+const get = endpoint(
+  { policy: reads },
+  {
+    method: "get",
+    path: "/deployments/{id}",
+    tags,
+    summary: "One deployment, tenant by tenant",
+    request: { params },
+    responses: { 200: answer(200, "The deployment", deploymentDetailFields) },
+  },
+  async (c) => ok(c, presentDetail(await reachDeployment(c))),
+);
+
+async function reachDeployment(c: ApiContext): Promise<DeploymentModel> {
+  const id = c.req.param("id") ?? "";
+  if (!/^dep_[0-9a-f]{1,64}$/.test(id)) throw notFound("Deployment", id);
+  const deployment = await c.var.api.control.getDeployment(c.var.access.projectId, id);
+  assertCoversBlueprint(c.var.access.scope, deployment.blueprint);
+  return deployment;
+}
+
+const cancel = endpoint(
+  { policy: acts },
+  {
+    method: "post",
+    path: "/deployments/{id}/cancel",
+    tags,
+    summary: "Stop a deployment after the tenants being worked on",
+    request: { params },
+    responses: { 200: answer(200, "The deployment", deploymentDetailFields) },
+  },
+  async (c) => {
+    const { id } = await reachDeployment(c);
+    return ok(c, presentDetail(await c.var.api.control.cancelDeployment(c.var.access.projectId, id)));
+  },
+);
+
+const retry = endpoint(
+  { policy: acts },
+  {
+    method: "post",
+    path: "/deployments/{id}/retry",
+    tags,
+    summary: "Try the failed and cancelled tenants again",
+    request: { params },
+    responses: { 202: answer(202, "Started", deploymentDetailFields) },
+  },
+  async (c) => {
+    const { id } = await reachDeployment(c);
+    return accepted(c, presentDetail(await c.var.api.control.retryDeployment(c.var.access.projectId, id)));
+  },
+);
+
+export const deploymentEndpoints = [list, create, get, cancel, retry] as const;
