@@ -39,6 +39,8 @@ export interface Change {
   readonly tenantId?: string | undefined;
   readonly workspaceId?: string | undefined;
   readonly credentialId?: string | undefined;
+  /** DDL ran in the tenant's database: idle backends are retired, busy ones at transaction end, so that prepared plans never go stale. */
+  readonly schemaChanged?: true | undefined;
 }
 
 /** What the store answers for the data path. Both throw when the store cannot be asked. */
@@ -68,6 +70,8 @@ export class Directory {
   readonly #clock: Clock;
   readonly #options: DirectoryOptions;
   readonly #projects = new Map<string, Entry<ProjectKeys>>();
+  /** Names that are no project, apart from the known ones so that guessing cannot push those out. */
+  readonly #unknown = new Map<string, Entry<undefined>>();
   readonly #routes = new Map<string, Entry<Route>>();
   readonly #inFlight = new Map<string, Promise<unknown>>();
   /** Counts change events, so that an answer fetched before a change is not cached after it. */
@@ -81,8 +85,13 @@ export class Directory {
   }
 
   /** @throws what the source throws, when nothing is known yet. */
-  findProjectKeys(projectId: string): Promise<ProjectKeys | undefined> {
-    return this.#find(this.#projects, projectId, () => this.#source.findProjectKeys(projectId));
+  async findProjectKeys(projectId: string): Promise<ProjectKeys | undefined> {
+    const unknown = this.#unknown.get(projectId);
+    if (unknown && this.#clock.nowMs() - unknown.atMs < this.#options.freshMs) return undefined;
+    const generation = this.#generation;
+    const keys = await this.#find(this.#projects, projectId, () => this.#source.findProjectKeys(projectId));
+    if (!keys && generation === this.#generation) this.#remember(this.#unknown, projectId, undefined);
+    return keys;
   }
 
   /** @throws what the source throws, when nothing is known yet. */
@@ -97,10 +106,12 @@ export class Directory {
     this.#inFlight.clear();
     if (!change) {
       this.#projects.clear();
+      this.#unknown.clear();
       this.#routes.clear();
       return;
     }
     this.#projects.delete(change.projectId);
+    this.#unknown.delete(change.projectId);
     const prefix = routeKey(change.projectId, "");
     for (const key of this.#routes.keys()) if (key.startsWith(prefix)) this.#routes.delete(key);
   }

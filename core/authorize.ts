@@ -1,0 +1,75 @@
+/** The checks after authentication, in the order of spec section 3: state, scope, engine, max_connections. */
+import type { Directory, RouteTarget } from "./directory.ts";
+import { GatewayError } from "./errors.ts";
+import type { Grant, Identity } from "./identity.ts";
+import type { LiveDatabases } from "./live.ts";
+import { type EngineName, type PhysicalDatabase, proxyNames } from "./model.ts";
+import { assertScopeReaches, parseDatabaseName } from "./scope.ts";
+
+export interface AuthorizeDeps {
+  readonly directory: Directory;
+  readonly live: LiveDatabases;
+  /** The engine of the listener the client came to. */
+  readonly engine: EngineName;
+}
+
+/**
+ * Decides what a proven credential may reach here, and takes a place under `max_connections`.
+ * @throws {GatewayError} no_such_database, tenant_suspended, tenant_in_trash, not_ready, scope_denied, wrong_engine, max_connections, store_unavailable.
+ */
+export async function authorize(identity: Identity, deps: AuthorizeDeps): Promise<Grant> {
+  const name = parseDatabaseName(identity.databaseName);
+  const { scope } = identity.credential;
+  if (!name) throw noSuchDatabase(identity.databaseName);
+  // A credential that cannot reach the name is told so whether or not it exists: existence is not its business.
+  if (scope.type !== "project") assertScopeReaches(scope, name);
+  const { target } = await deps.directory.findRoute(identity.projectId, identity.databaseName);
+  if (!target) throw noSuchDatabase(identity.databaseName);
+  assertState(target, identity.databaseName);
+  assertScopeReaches(scope, name);
+  const database = assertEngine(target, deps.engine);
+  const live = deps.live.enter(identity.projectId, identity.databaseName, target);
+  let released = false;
+  return {
+    identity,
+    target: { ...target, database },
+    live,
+    release() {
+      if (released) return;
+      released = true;
+      deps.live.leave(live);
+    },
+  };
+}
+
+function noSuchDatabase(databaseName: string): GatewayError {
+  const shown = databaseName.replace(/[\p{Cc}\p{Cf}\p{Zl}\p{Zp}]/gu, "?").slice(0, 63);
+  return new GatewayError("no_such_database", `database "${shown}" does not exist`, {
+    hint: "Database names are {workspace}_workspace and {blueprint}__{tenant}.",
+  });
+}
+
+function assertState(target: RouteTarget, databaseName: string): void {
+  const { tenant } = target;
+  if (tenant?.state === "suspended") {
+    throw new GatewayError("tenant_suspended", `tenant "${tenant.id}" is suspended`, { hint: `Resume it with: tdb tenants resume ${tenant.id}` });
+  }
+  if (tenant?.state === "trash") {
+    throw new GatewayError("tenant_in_trash", `tenant "${tenant.id}" is in trash`, { hint: `Restore it with: tdb tenants restore ${tenant.id}` });
+  }
+  if (tenant?.state === "deleting" || target.workspaceState === "deleting") throw noSuchDatabase(databaseName);
+  if (tenant?.state === "creating" || target.workspaceState === "creating") {
+    throw new GatewayError("not_ready", `database "${databaseName}" is still being created`);
+  }
+}
+
+function assertEngine(target: RouteTarget, engine: EngineName): PhysicalDatabase {
+  if (target.engine !== engine) {
+    throw new GatewayError(
+      "wrong_engine",
+      `blueprint "${target.workspace}" is ${target.engine}, not ${engine}. Connect via the ${proxyNames[target.engine]} proxy instead.`,
+    );
+  }
+  if (!target.database) throw new GatewayError("not_ready", `database of blueprint "${target.workspace}" is still being created`);
+  return target.database;
+}

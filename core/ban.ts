@@ -1,0 +1,95 @@
+/** Failed passwords per address: a window, then a ban that doubles with each repetition within an hour. Bounded memory. */
+import type { Clock } from "./clock.ts";
+
+export interface BanOptions {
+  readonly threshold: number;
+  readonly windowMs: number;
+  readonly banMs: number;
+  readonly maxBanMs: number;
+}
+
+/** Bans older than this no longer double the next one. */
+const memoryMs = 3_600_000;
+const maxAddresses = 100_000;
+
+interface Record {
+  failures: number;
+  windowStartMs: number;
+  bannedUntilMs: number;
+  lastBanMs: number;
+  bans: number;
+}
+
+export class BanTracker {
+  readonly #clock: Clock;
+  readonly #options: BanOptions;
+  readonly #records = new Map<string, Record>();
+
+  constructor(clock: Clock, options: BanOptions) {
+    this.#clock = clock;
+    this.#options = options;
+  }
+
+  /** Whole seconds left of a ban, rounded up; 0 when not banned. Attempts during a ban do not extend it. */
+  secondsLeft(address: string): number {
+    const record = this.#records.get(address);
+    if (!record) return 0;
+    return Math.max(0, Math.ceil((record.bannedUntilMs - this.#clock.nowMs()) / 1000));
+  }
+
+  /** Counts one proven wrong secret. @returns true when it brought a ban. */
+  recordFailure(address: string): boolean {
+    const now = this.#clock.nowMs();
+    const record = this.#touch(address, now);
+    if (now < record.bannedUntilMs) return false;
+    if (now - record.windowStartMs >= this.#options.windowMs) {
+      record.failures = 0;
+      record.windowStartMs = now;
+    }
+    record.failures++;
+    if (record.failures < this.#options.threshold) return false;
+    record.bans = now - record.lastBanMs < memoryMs ? record.bans + 1 : 1;
+    record.lastBanMs = now;
+    record.failures = 0;
+    record.windowStartMs = now;
+    record.bannedUntilMs = now + Math.min(this.#options.maxBanMs, this.#options.banMs * 2 ** Math.min(record.bans - 1, 30));
+    return true;
+  }
+
+  /** A right secret clears the count, not a ban nor its history. */
+  recordSuccess(address: string): void {
+    const record = this.#records.get(address);
+    if (record) record.failures = 0;
+  }
+
+  lift(address: string): boolean {
+    return this.#records.delete(address);
+  }
+
+  list(): { address: string; secondsLeft: number }[] {
+    return [...this.#records.keys()].map((address) => ({ address, secondsLeft: this.secondsLeft(address) })).filter((ban) => ban.secondsLeft > 0);
+  }
+
+  /** The record, moved to the young end; the oldest one without a ban in force goes when there are too many. */
+  #touch(address: string, now: number): Record {
+    const record = this.#records.get(address) ?? { failures: 0, windowStartMs: now, bannedUntilMs: 0, lastBanMs: Number.NEGATIVE_INFINITY, bans: 0 };
+    this.#records.delete(address);
+    if (this.#records.size >= maxAddresses) this.#forgetOne(now);
+    this.#records.set(address, record);
+    return record;
+  }
+
+  #forgetOne(now: number): void {
+    let looked = 0;
+    let oldest: string | undefined;
+    for (const [address, record] of this.#records) {
+      oldest ??= address;
+      if (record.bannedUntilMs <= now) {
+        oldest = address;
+        break;
+      }
+      if (++looked >= 16) break;
+    }
+    if (oldest !== undefined) this.#records.delete(oldest);
+  }
+}

@@ -1,0 +1,56 @@
+/** What an engine gives the data path. core/session.ts calls these in order; everything protocol-specific is behind them. */
+import type { BytePipe } from "./byte-pipe.ts";
+import type { CancelKey } from "./cancel.ts";
+import type { GatewayError } from "./errors.ts";
+import type { Grant, Identity } from "./identity.ts";
+import type { EngineName } from "./model.ts";
+
+/** A client that asks for a session, after TLS and its first packet. */
+export interface LoginRequest {
+  readonly type: "login";
+  /** The client's side from now on, encrypted where it asked for that. */
+  readonly client: BytePipe;
+  /** For the log; client text, printable. */
+  readonly user: string;
+  readonly database: string;
+}
+
+export interface CancelCall {
+  readonly type: "cancel";
+  readonly pid: number;
+  readonly secret: Uint8Array;
+}
+
+/** A backend of the right database and role, on loan. */
+export interface EngineLease {
+  release(reusable: boolean): void;
+}
+
+/** A session while both sides talk. */
+export interface RunningRelay {
+  readonly ended: Promise<{ readonly error: GatewayError | undefined; readonly reusable: boolean }>;
+  readonly isBusy: boolean;
+  cancel(): void;
+  terminate(error: GatewayError): void;
+  drain(error: GatewayError): void;
+  sweep(clientIdleTimeoutMs: number): void;
+}
+
+/** An engine whose sessions are proxied to a database. `Login` and `Lease` are its own shapes of the two. */
+export interface FullEngine<Login extends LoginRequest = LoginRequest, Lease extends EngineLease = EngineLease> {
+  readonly name: EngineName;
+  /** TLS and the first packet. `onPipe` is told of the encrypted pipe, so that a refusal goes out inside it. */
+  open(socket: BytePipe, signal: AbortSignal, onPipe: (pipe: BytePipe) => void): Promise<Login | CancelCall>;
+  /** @throws {GatewayError} auth_failed, store_unavailable, protocol_violation */
+  authenticate(login: Login, signal: AbortSignal): Promise<Identity>;
+  /** @throws {GatewayError} see core/authorize.ts */
+  authorize(login: Login, identity: Identity): Promise<Grant>;
+  /** @throws {GatewayError} backend_unreachable, no_backend_slot */
+  lease(login: Login, grant: Grant, signal: AbortSignal): Promise<Lease>;
+  /** How long a cancel key this client understands. */
+  cancelSecretBytes(login: Login): number;
+  /** Tells the client that it is in, and starts relaying. */
+  relay(login: Login, grant: Grant, lease: Lease, cancelKey: CancelKey): RunningRelay;
+  /** The refusal as this protocol's last message; undefined where it has none to send. */
+  encodeRefusal(error: unknown): Uint8Array | undefined;
+}

@@ -1,0 +1,161 @@
+/** Who may come in: connections and connect rate per address, bans, and the places for clients that have not logged in yet. */
+import type { BanTracker } from "./ban.ts";
+import type { Clock } from "./clock.ts";
+import { GatewayError } from "./errors.ts";
+
+export interface AddressLimits {
+  readonly maxConnections: number;
+  /** New connections per second, and how many may come at once. */
+  readonly connectRate: number;
+  readonly connectBurst: number;
+  /** CIDRs that no limit applies to. */
+  readonly exempt: readonly string[];
+}
+
+/** The answer to a new connection. A refusal is told after the start-up packet, so that drivers show it. */
+export interface Admission {
+  readonly refusal: GatewayError | undefined;
+  /** Counted key of the address: IPv6 by /64. */
+  readonly addressKey: string;
+  readonly exempt: boolean;
+  release(): void;
+}
+
+interface AddressState {
+  connections: number;
+  tokens: number;
+  refilledMs: number;
+}
+
+export class AddressGate {
+  readonly #clock: Clock;
+  readonly #bans: BanTracker;
+  readonly #limits: AddressLimits;
+  readonly #exempt: (address: string) => boolean;
+  readonly #states = new Map<string, AddressState>();
+  readonly #stop: () => void;
+
+  constructor(clock: Clock, bans: BanTracker, limits: AddressLimits) {
+    this.#clock = clock;
+    this.#bans = bans;
+    this.#limits = limits;
+    this.#exempt = matchCidrs(limits.exempt);
+    this.#stop = clock.every(10_000, () => this.#forgetIdle());
+  }
+
+  /** Counts a connection in. Always to be released. */
+  admit(address: string): Admission {
+    const addressKey = limitKey(address);
+    if (address === "" || this.#exempt(address)) return { refusal: undefined, addressKey, exempt: true, release() {} };
+    const state = this.#state(addressKey);
+    const refusal = this.#check(addressKey, state);
+    state.connections++;
+    let released = false;
+    return {
+      refusal,
+      addressKey,
+      exempt: false,
+      release: () => {
+        if (released) return;
+        released = true;
+        state.connections--;
+      },
+    };
+  }
+
+  stop(): void {
+    this.#stop();
+  }
+
+  #check(key: string, state: AddressState): GatewayError | undefined {
+    const banned = this.#bans.secondsLeft(key);
+    if (banned > 0) {
+      return new GatewayError(
+        "ip_banned",
+        `connection rejected: your IP is temporarily rate-limited after repeated failed auth attempts, retry in ${banned}s`,
+        { retryAfterS: banned },
+      );
+    }
+    const { maxConnections, connectRate, connectBurst } = this.#limits;
+    if (state.connections >= maxConnections) {
+      return new GatewayError("ip_connections", `connection rejected: too many connections from your IP (limit ${maxConnections})`);
+    }
+    const now = this.#clock.nowMs();
+    state.tokens = Math.min(connectBurst, state.tokens + ((now - state.refilledMs) / 1000) * connectRate);
+    state.refilledMs = now;
+    if (state.tokens < 1) {
+      const wait = Math.max(1, Math.ceil((1 - state.tokens) / connectRate));
+      return new GatewayError("ip_rate", `connection rejected: your IP is connecting too fast, retry in ${wait}s`, { retryAfterS: wait });
+    }
+    state.tokens -= 1;
+    return undefined;
+  }
+
+  #state(key: string): AddressState {
+    let state = this.#states.get(key);
+    if (!state) {
+      state = { connections: 0, tokens: this.#limits.connectBurst, refilledMs: this.#clock.nowMs() };
+      this.#states.set(key, state);
+    }
+    return state;
+  }
+
+  /** An address with no connections and a full bucket again is like one never seen. */
+  #forgetIdle(): void {
+    const full = this.#clock.nowMs() - (this.#limits.connectBurst / this.#limits.connectRate) * 1000;
+    for (const [key, state] of this.#states) if (state.connections === 0 && state.refilledMs < full) this.#states.delete(key);
+  }
+}
+
+/** What limits and bans count by: the address, or the /64 of an IPv6 one. */
+export function limitKey(address: string): string {
+  if (!address.includes(":")) return address;
+  const groups = expandIpv6(address);
+  return groups ? `${groups.slice(0, 4).join(":")}::/64` : address;
+}
+
+/** Eight groups of lower-case hex without leading zeros; undefined when it is no IPv6 address. */
+export function expandIpv6(address: string): string[] | undefined {
+  const [head = "", tail, more] = address.toLowerCase().split("::");
+  if (more !== undefined) return undefined;
+  const left = head === "" ? [] : head.split(":");
+  const right = tail === undefined || tail === "" ? [] : tail.split(":");
+  const missing = 8 - left.length - right.length;
+  if (tail === undefined ? missing !== 0 : missing < 1) return undefined;
+  const groups = [...left, ...new Array<string>(tail === undefined ? 0 : missing).fill("0"), ...right];
+  if (!groups.every((group) => /^[0-9a-f]{1,4}$/.test(group))) return undefined;
+  return groups.map((group) => Number.parseInt(group, 16).toString(16));
+}
+
+/** True for 127.0.0.0/8, ::1 and Unix sockets: plaintext never leaves this machine. */
+export function isLoopback(address: string): boolean {
+  return address === "" || /^127(\.\d{1,3}){3}$/.test(address) || expandIpv6(address)?.join(":") === "0:0:0:0:0:0:0:1";
+}
+
+/** A test of addresses against CIDRs. @throws RangeError naming the first that is none. */
+export function matchCidrs(cidrs: readonly string[]): (address: string) => boolean {
+  const nets = cidrs.map((cidr) => {
+    const [base = "", bitsText] = cidr.split("/");
+    const bits = addressBits(base);
+    const prefix = bitsText === undefined ? bits?.length : Number(bitsText);
+    if (!bits || prefix === undefined || !Number.isInteger(prefix) || prefix < 0 || prefix > bits.length)
+      throw new RangeError(`"${cidr}" is not a CIDR`);
+    return { length: bits.length, prefix: bits.slice(0, prefix) };
+  });
+  if (nets.length === 0) return () => false;
+  return (address) => {
+    const bits = addressBits(address);
+    return bits !== undefined && nets.some((net) => net.length === bits.length && bits.startsWith(net.prefix));
+  };
+}
+
+function addressBits(address: string): string | undefined {
+  const v4 = /^(\d{1,3})\.(\d{1,3})\.(\d{1,3})\.(\d{1,3})$/.exec(address);
+  if (v4) {
+    const bytes = v4.slice(1).map(Number);
+    return bytes.every((byte) => byte < 256) ? bytes.map((byte) => byte.toString(2).padStart(8, "0")).join("") : undefined;
+  }
+  return expandIpv6(address)
+    ?.map((group) => Number.parseInt(group, 16).toString(2).padStart(16, "0"))
+    .join("");
+}

@@ -1,0 +1,135 @@
+/** Databases with open sessions: their settings now, their connection counts, and what happens to sessions when the store changes. */
+import type { Clock } from "./clock.ts";
+import type { Change, Directory, Route, RouteTarget } from "./directory.ts";
+import { GatewayError } from "./errors.ts";
+import type { Log } from "./log.ts";
+import type { Credential, DatabaseSettings } from "./model.ts";
+
+/** What a live database needs of its sessions. */
+export interface LiveSession {
+  readonly credentialId: string;
+  /** Wall-clock end of the credential, undefined = none. */
+  readonly expiresAt: number | undefined;
+  /** Ends the session with this error at once. */
+  terminate(error: GatewayError): void;
+}
+
+/** One (project, database name) that at least one session uses. */
+export class LiveDatabase {
+  readonly projectId: string;
+  readonly databaseName: string;
+  target: RouteTarget;
+  /** Sessions counted against `max_connections`, including those still logging in to a backend. */
+  connections = 0;
+  readonly sessions: Set<LiveSession> = new Set();
+
+  constructor(projectId: string, databaseName: string, target: RouteTarget) {
+    this.projectId = projectId;
+    this.databaseName = databaseName;
+    this.target = target;
+  }
+
+  get settings(): DatabaseSettings {
+    return this.target.settings;
+  }
+}
+
+/** Keeps live databases in step with the store. */
+export class LiveDatabases {
+  readonly #directory: Directory;
+  readonly #clock: Clock;
+  readonly #log: Log;
+  readonly #byKey = new Map<string, LiveDatabase>();
+  readonly #stop: () => void;
+
+  constructor(directory: Directory, clock: Clock, log: Log) {
+    this.#directory = directory;
+    this.#clock = clock;
+    this.#log = log;
+    this.#stop = clock.every(1000, () => this.#endExpired());
+  }
+
+  /** Takes a place under `max_connections`. @throws {GatewayError} max_connections. Give it back with `leave`. */
+  enter(projectId: string, databaseName: string, target: RouteTarget): LiveDatabase {
+    const key = `${projectId}\0${databaseName}`;
+    const live = this.#byKey.get(key) ?? new LiveDatabase(projectId, databaseName, target);
+    const limit = target.settings.max_connections;
+    if (live.connections >= limit) {
+      throw new GatewayError("max_connections", `too many connections for database "${databaseName}" (max_connections = ${limit})`);
+    }
+    live.target = target;
+    live.connections++;
+    this.#byKey.set(key, live);
+    return live;
+  }
+
+  leave(live: LiveDatabase): void {
+    live.connections--;
+    const key = `${live.projectId}\0${live.databaseName}`;
+    if (live.connections === 0 && this.#byKey.get(key) === live) this.#byKey.delete(key);
+  }
+
+  /** Looks again at every live database a change may touch; `undefined` = at all of them. */
+  async apply(change: Change | undefined): Promise<void> {
+    const touched = [...this.#byKey.values()].filter((live) => isTouched(live, change));
+    await Promise.all(touched.map((live) => this.#refresh(live)));
+  }
+
+  stop(): void {
+    this.#stop();
+  }
+
+  async #refresh(live: LiveDatabase): Promise<void> {
+    let route: Route;
+    try {
+      route = await this.#directory.findRoute(live.projectId, live.databaseName);
+    } catch (error) {
+      // The store is away: sessions go on with what was last known, and the reconnected change feed asks for another look.
+      this.#log.write("warn", "live database not refreshed", { database: live.databaseName, error: String(error) });
+      return;
+    }
+    const ended = endOfTarget(route.target);
+    const physicalChanged = route.target?.database?.name !== live.target.database?.name;
+    if (ended || physicalChanged || !route.target) {
+      const error = ended ?? new GatewayError("revoked", `terminating connection: database "${live.databaseName}" was moved or removed`);
+      for (const session of [...live.sessions]) session.terminate(error);
+      return;
+    }
+    live.target = route.target;
+    const alive = new Set<string>();
+    for (const credential of [...route.candidates, ...route.others]) if (isUsable(credential, this.#clock.wallMs())) alive.add(credential.id);
+    for (const session of [...live.sessions]) if (!alive.has(session.credentialId)) session.terminate(credentialGone());
+  }
+
+  #endExpired(): void {
+    const now = this.#clock.wallMs();
+    for (const live of this.#byKey.values()) {
+      for (const session of [...live.sessions]) {
+        if (session.expiresAt !== undefined && session.expiresAt <= now) session.terminate(credentialGone());
+      }
+    }
+  }
+}
+
+function isTouched(live: LiveDatabase, change: Change | undefined): boolean {
+  if (!change) return true;
+  if (change.projectId !== live.projectId) return false;
+  if (change.tenantId !== undefined && change.tenantId !== live.target.tenant?.id) return false;
+  return change.workspaceId === undefined || change.workspaceId === live.target.workspaceId;
+}
+
+function endOfTarget(target: RouteTarget | undefined): GatewayError | undefined {
+  if (!target) return undefined;
+  if (target.tenant?.state === "suspended") return new GatewayError("revoked", `terminating connection: tenant "${target.tenant.id}" is suspended`);
+  if (target.tenant?.state === "trash") return new GatewayError("revoked", `terminating connection: tenant "${target.tenant.id}" is in trash`);
+  return undefined;
+}
+
+function credentialGone(): GatewayError {
+  return new GatewayError("revoked", "terminating connection: the credential was revoked or has expired");
+}
+
+/** Neither revoked nor expired at `wallMs`. */
+export function isUsable(credential: Credential, wallMs: number): boolean {
+  return credential.revokedAt === undefined && (credential.expiresAt === undefined || credential.expiresAt > wallMs);
+}

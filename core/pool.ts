@@ -1,0 +1,284 @@
+/** Backends lent as leases: reused only for the same key and only after a proven reset; one budget per cluster, least recently used out first. */
+import type { Clock } from "./clock.ts";
+import { GatewayError } from "./errors.ts";
+import type { Log } from "./log.ts";
+import type { PhysicalDatabase } from "./model.ts";
+import type { Role } from "./role.ts";
+
+/** What a client needs of a backend. Two requests with the same key may use the same backend one after the other. */
+export interface BackendRequest {
+  readonly database: PhysicalDatabase;
+  readonly role: Role;
+  /** Session settings given at login, where DISCARD ALL returns to. */
+  readonly parameters: ReadonlyMap<string, string>;
+  /** For messages to the client: its own name of the database. */
+  readonly displayName: string;
+}
+
+/** One login to a database server, as the pool sees it. */
+export interface PooledBackend {
+  /** False once the server or the network ended it. */
+  readonly isAlive: boolean;
+  /** Called once when it dies while idle. */
+  onDeath: (() => void) | undefined;
+  /** Rolls back and discards all session state. @returns true only when every answer was exactly the one expected and nothing else came. */
+  reset(): Promise<boolean>;
+  /** Resolves when no cancel request for it is on its way any more. */
+  cancelsSettled(): Promise<void>;
+  close(): void;
+}
+
+export interface BackendDialer<B extends PooledBackend> {
+  /** @throws {GatewayError} or what the server said. */
+  dial(request: BackendRequest, signal: AbortSignal): Promise<B>;
+}
+
+export interface PoolOptions {
+  /** Most backends per cluster, whatever the database. */
+  readonly budget: number;
+  /** How long a client waits for a backend before 53300. */
+  readonly connectWaitMs: number;
+  /** An idle backend is closed after this. */
+  readonly idleTimeoutMs: number;
+}
+
+/** A backend on loan to one session. */
+export interface Lease<B extends PooledBackend> {
+  readonly backend: B;
+  /** Gives it back. `reusable` = no statement in flight, no transaction other than one to roll back, framing intact; otherwise it is closed. */
+  release(reusable: boolean): void;
+}
+
+interface Slot<B> {
+  readonly backend: B;
+  readonly key: string;
+  readonly databaseName: string;
+  idleSinceMs: number;
+  /** Set after DDL on its database: closed instead of reused. */
+  retired: boolean;
+}
+
+interface Waiter {
+  readonly grantSlot: () => void;
+  readonly key: string;
+}
+
+class ClusterPool<B extends PooledBackend> {
+  /** Idle ones, least recently used first. */
+  readonly idle: Set<Slot<B>> = new Set();
+  readonly leased: Set<Slot<B>> = new Set();
+  readonly waiters: Set<Waiter> = new Set();
+  /** Idle, leased, dialling and resetting ones together. */
+  open = 0;
+}
+
+export interface PoolCounts {
+  readonly open: number;
+  readonly idle: number;
+  readonly waiting: number;
+}
+
+export class Pool<B extends PooledBackend> {
+  readonly #dialer: BackendDialer<B>;
+  readonly #clock: Clock;
+  readonly #log: Log;
+  readonly #options: PoolOptions;
+  readonly #clusters = new Map<string, ClusterPool<B>>();
+  readonly #stopSweep: () => void;
+  #closed = false;
+
+  constructor(dialer: BackendDialer<B>, clock: Clock, log: Log, options: PoolOptions) {
+    this.#dialer = dialer;
+    this.#clock = clock;
+    this.#log = log;
+    this.#options = options;
+    this.#stopSweep = clock.every(1000, () => this.#closeIdle());
+  }
+
+  /**
+   * Lends a backend: an idle one with the same key, else a new login within the budget, else in place of the least recently used idle one,
+   * else the first that is given back.
+   * @throws {GatewayError} no_backend_slot after `connectWaitMs`; backend_unreachable; the signal's reason.
+   */
+  async acquire(request: BackendRequest, signal: AbortSignal): Promise<Lease<B>> {
+    const cluster = this.#cluster(request.database.clusterId);
+    const key = poolKey(request);
+    const idle = this.#takeIdle(cluster, key);
+    if (idle) return this.#lend(cluster, idle);
+    if (cluster.open < this.#options.budget) cluster.open++;
+    else if (!this.#evict(cluster)) {
+      await this.#waitForSlot(cluster, key, signal, request.displayName);
+      const given = this.#takeIdle(cluster, key);
+      if (given) {
+        this.#freeSlot(cluster);
+        return this.#lend(cluster, given);
+      }
+    }
+    return this.#dialInto(cluster, key, request, signal);
+  }
+
+  /** After DDL: idle backends of the database are closed, leased ones are closed when given back, so that no stale plan is reused. */
+  retire(database: PhysicalDatabase): void {
+    const cluster = this.#clusters.get(database.clusterId);
+    if (!cluster) return;
+    for (const slot of cluster.leased) if (slot.databaseName === database.name) slot.retired = true;
+    for (const slot of [...cluster.idle]) if (slot.databaseName === database.name) this.#closeSlot(cluster, slot);
+  }
+
+  counts(): PoolCounts {
+    let open = 0;
+    let idle = 0;
+    let waiting = 0;
+    for (const cluster of this.#clusters.values()) {
+      open += cluster.open;
+      idle += cluster.idle.size;
+      waiting += cluster.waiters.size;
+    }
+    return { open, idle, waiting };
+  }
+
+  /** Closes idle backends now, and leased ones as they come back. */
+  close(): void {
+    this.#closed = true;
+    this.#stopSweep();
+    for (const cluster of this.#clusters.values()) for (const slot of [...cluster.idle]) this.#closeSlot(cluster, slot);
+  }
+
+  #cluster(id: string): ClusterPool<B> {
+    let cluster = this.#clusters.get(id);
+    if (!cluster) {
+      cluster = new ClusterPool();
+      this.#clusters.set(id, cluster);
+    }
+    return cluster;
+  }
+
+  /** The most recently used idle backend with this key, so that the others can grow old. */
+  #takeIdle(cluster: ClusterPool<B>, key: string): Slot<B> | undefined {
+    let found: Slot<B> | undefined;
+    for (const slot of cluster.idle) if (slot.key === key && slot.backend.isAlive) found = slot;
+    if (found) cluster.idle.delete(found);
+    return found;
+  }
+
+  #lend(cluster: ClusterPool<B>, slot: Slot<B>): Lease<B> {
+    slot.backend.onDeath = undefined;
+    cluster.leased.add(slot);
+    let released = false;
+    return {
+      backend: slot.backend,
+      release: (reusable) => {
+        if (released) return;
+        released = true;
+        void this.#takeBack(cluster, slot, reusable);
+      },
+    };
+  }
+
+  async #dialInto(cluster: ClusterPool<B>, key: string, request: BackendRequest, signal: AbortSignal): Promise<Lease<B>> {
+    try {
+      const backend = await this.#dialer.dial(request, signal);
+      return this.#lend(cluster, { backend, key, databaseName: request.database.name, idleSinceMs: 0, retired: false });
+    } catch (error) {
+      this.#freeSlot(cluster);
+      throw error;
+    }
+  }
+
+  async #takeBack(cluster: ClusterPool<B>, slot: Slot<B>, reusable: boolean): Promise<void> {
+    let clean = false;
+    try {
+      await slot.backend.cancelsSettled();
+      clean = reusable && !slot.retired && !this.#closed && (await slot.backend.reset());
+    } catch (error) {
+      this.#log.write("warn", "backend reset failed", { error: String(error) });
+    }
+    cluster.leased.delete(slot);
+    if (!clean || slot.retired || this.#closed || !slot.backend.isAlive) {
+      slot.backend.close();
+      this.#freeSlot(cluster);
+      return;
+    }
+    slot.idleSinceMs = this.#clock.nowMs();
+    slot.backend.onDeath = () => this.#closeSlot(cluster, slot);
+    cluster.idle.add(slot);
+    this.#serveWaiter(cluster, slot.key);
+  }
+
+  /** Someone waits: for this very key it gets the backend, otherwise the room it takes. */
+  #serveWaiter(cluster: ClusterPool<B>, key: string): void {
+    const waiter = cluster.waiters.values().next().value;
+    if (!waiter) return;
+    cluster.waiters.delete(waiter);
+    if (waiter.key === key)
+      cluster.open++; // the waiter gives this count back when it takes the idle backend instead
+    else this.#evict(cluster);
+    waiter.grantSlot();
+  }
+
+  #freeSlot(cluster: ClusterPool<B>): void {
+    const waiter = cluster.waiters.values().next().value;
+    if (waiter && cluster.open <= this.#options.budget) {
+      cluster.waiters.delete(waiter);
+      waiter.grantSlot(); // the count passes to the waiter
+    } else cluster.open--;
+  }
+
+  /** Closes the least recently used idle backend. Its count is the caller's from now on. @returns false when none is idle. */
+  #evict(cluster: ClusterPool<B>): boolean {
+    const oldest = cluster.idle.values().next().value;
+    if (!oldest) return false;
+    cluster.idle.delete(oldest);
+    oldest.backend.onDeath = undefined;
+    oldest.backend.close();
+    return true;
+  }
+
+  #closeSlot(cluster: ClusterPool<B>, slot: Slot<B>): void {
+    if (!cluster.idle.delete(slot)) return;
+    slot.backend.onDeath = undefined;
+    slot.backend.close();
+    this.#freeSlot(cluster);
+  }
+
+  #waitForSlot(cluster: ClusterPool<B>, key: string, signal: AbortSignal, displayName: string): Promise<void> {
+    const giveUp = new AbortController();
+    const waiting = new Promise<void>((resolve, reject) => {
+      const waiter: Waiter = { grantSlot: resolve, key };
+      cluster.waiters.add(waiter);
+      const leave = (reason: unknown) => {
+        if (cluster.waiters.delete(waiter)) reject(reason);
+      };
+      signal.addEventListener("abort", () => leave(signal.reason), { signal: giveUp.signal });
+      this.#clock.sleep(this.#options.connectWaitMs, giveUp.signal).then(
+        () => leave(slotRefused(displayName, this.#options)),
+        () => undefined, // the wait ended another way
+      );
+    });
+    return waiting.finally(() => giveUp.abort());
+  }
+
+  #closeIdle(): void {
+    const oldest = this.#clock.nowMs() - this.#options.idleTimeoutMs;
+    for (const cluster of this.#clusters.values()) {
+      for (const slot of [...cluster.idle]) {
+        if (slot.idleSinceMs > oldest) break; // the set is in order of last use
+        this.#closeSlot(cluster, slot);
+      }
+    }
+  }
+}
+
+function slotRefused(displayName: string, options: PoolOptions): GatewayError {
+  return new GatewayError(
+    "no_backend_slot",
+    `no database connection became free for "${displayName}" within ${options.connectWaitMs} ms: ${options.budget} of ${options.budget} in use`,
+    { hint: "Retry later, or raise backend_budget." },
+  );
+}
+
+function poolKey(request: BackendRequest): string {
+  const { database, role } = request;
+  const parameters = [...request.parameters].sort(([a], [b]) => (a < b ? -1 : 1));
+  return JSON.stringify([database.name, database.passwordGeneration, role, parameters]);
+}

@@ -1,0 +1,192 @@
+/** All client connections of this process: who they are, their deadlines by one sweep, and how they are ended. */
+import type { Cancellable } from "./cancel.ts";
+import type { Clock } from "./clock.ts";
+import type { RunningRelay } from "./engine.ts";
+import { GatewayError } from "./errors.ts";
+import type { Grant } from "./identity.ts";
+import type { LiveSession } from "./live.ts";
+import type { LogFields } from "./log.ts";
+
+export interface SessionTimeouts {
+  /** From connect to ReadyForQuery; 0 = none. */
+  readonly loginTimeoutMs: number;
+  /** Without a statement for this long, the client is told 57P05; 0 = none. */
+  readonly clientIdleTimeoutMs: number;
+  /** Most clients that have not logged in; beyond it the oldest of them goes. */
+  readonly maxUnauthenticated: number;
+}
+
+/** How often deadlines are looked at. Query and idle timeouts are this exact. */
+const sweepMs = 50;
+
+export class Session implements Cancellable, LiveSession {
+  readonly id: string;
+  readonly address: string;
+  readonly openedAtMs: number;
+  readonly #registry: SessionRegistry;
+  readonly #abort = new AbortController();
+  #user = "";
+  #database = "";
+  #grant: Grant | undefined;
+  #relay: RunningRelay | undefined;
+  #ending: GatewayError | undefined;
+  isDraining = false;
+
+  constructor(id: string, address: string, openedAtMs: number, registry: SessionRegistry) {
+    this.id = id;
+    this.address = address;
+    this.openedAtMs = openedAtMs;
+    this.#registry = registry;
+  }
+
+  /** Aborted with a GatewayError when the session must end before the relay has started. */
+  get signal(): AbortSignal {
+    return this.#abort.signal;
+  }
+
+  get credentialId(): string {
+    return this.#grant?.identity.credential.id ?? "";
+  }
+
+  get expiresAt(): number | undefined {
+    return this.#grant?.identity.credential.expiresAt;
+  }
+
+  get relay(): RunningRelay | undefined {
+    return this.#relay;
+  }
+
+  describe(user: string, database: string): void {
+    this.#user = user;
+    this.#database = database;
+  }
+
+  /** From now on changes of its database and credential reach it. */
+  authorized(grant: Grant): void {
+    this.#grant = grant;
+    grant.live.sessions.add(this);
+    this.#registry.loggedIn(this);
+  }
+
+  started(relay: RunningRelay): void {
+    this.#relay = relay;
+    if (this.#ending) relay.terminate(this.#ending);
+    else if (this.isDraining) this.drain();
+  }
+
+  close(): void {
+    this.#grant?.live.sessions.delete(this);
+    this.#registry.remove(this);
+  }
+
+  cancel(): void {
+    this.#relay?.cancel();
+  }
+
+  terminate(error: GatewayError): void {
+    this.#ending ??= error;
+    if (this.#relay) this.#relay.terminate(error);
+    else this.#abort.abort(error);
+  }
+
+  drain(): void {
+    this.isDraining = true;
+    const error = shutdownError();
+    if (this.#relay) this.#relay.drain(error);
+    else this.terminate(error);
+  }
+
+  logFields(): LogFields {
+    return { session: this.id, address: this.address, user: this.#user, database: this.#database, credential: this.credentialId || undefined };
+  }
+}
+
+export class SessionRegistry {
+  readonly #clock: Clock;
+  readonly #makeId: () => string;
+  #timeouts: SessionTimeouts;
+  readonly #sessions = new Set<Session>();
+  /** Oldest first. */
+  readonly #unauthenticated = new Set<Session>();
+  readonly #stopSweep: () => void;
+  readonly #emptied: (() => void)[] = [];
+  #draining = false;
+  /** The clock as of the last sweep: what the hot path reads instead of the real one. */
+  nowMs: number;
+
+  constructor(clock: Clock, makeId: () => string, timeouts: SessionTimeouts) {
+    this.#clock = clock;
+    this.#makeId = makeId;
+    this.#timeouts = timeouts;
+    this.nowMs = clock.nowMs();
+    this.#stopSweep = clock.every(sweepMs, () => this.#sweep());
+  }
+
+  get size(): number {
+    return this.#sessions.size;
+  }
+
+  open(address: string): Session {
+    const session = new Session(this.#makeId(), address, this.#clock.nowMs(), this);
+    this.#sessions.add(session);
+    this.#unauthenticated.add(session);
+    if (this.#unauthenticated.size > this.#timeouts.maxUnauthenticated) {
+      const oldest = this.#unauthenticated.values().next().value;
+      oldest?.terminate(new GatewayError("login_timeout", "too many clients are logging in; this one was the slowest"));
+    }
+    if (this.#draining) session.drain();
+    return session;
+  }
+
+  loggedIn(session: Session): void {
+    this.#unauthenticated.delete(session);
+  }
+
+  remove(session: Session): void {
+    this.#unauthenticated.delete(session);
+    this.#sessions.delete(session);
+    if (this.#sessions.size === 0) for (const tell of this.#emptied.splice(0)) tell();
+  }
+
+  reload(timeouts: SessionTimeouts): void {
+    this.#timeouts = timeouts;
+  }
+
+  /** Ends idle sessions now and the others as their transactions end; after `graceMs` all of them. Resolves when none is left. */
+  async drain(graceMs: number): Promise<void> {
+    this.#draining = true;
+    for (const session of [...this.#sessions]) session.drain();
+    if (this.#sessions.size === 0) return;
+    const empty = new Promise<void>((resolve) => this.#emptied.push(resolve));
+    const stopWaiting = new AbortController();
+    const grace = this.#clock.sleep(graceMs, stopWaiting.signal).then(
+      () => {
+        for (const session of [...this.#sessions]) session.terminate(shutdownError());
+      },
+      () => undefined, // all left in time
+    );
+    await empty;
+    stopWaiting.abort();
+    await grace;
+  }
+
+  stop(): void {
+    this.#stopSweep();
+  }
+
+  #sweep(): void {
+    const now = this.#clock.nowMs();
+    this.nowMs = now;
+    const { loginTimeoutMs, clientIdleTimeoutMs } = this.#timeouts;
+    for (const session of [...this.#sessions]) {
+      if (session.relay) session.relay.sweep(clientIdleTimeoutMs);
+      else if (loginTimeoutMs > 0 && now - session.openedAtMs > loginTimeoutMs) {
+        session.terminate(new GatewayError("login_timeout", `login was not finished within login_timeout_ms (${loginTimeoutMs})`));
+      }
+    }
+  }
+}
+
+function shutdownError(): GatewayError {
+  return new GatewayError("shutdown", "terminating connection due to gateway shutdown");
+}

@@ -1,0 +1,106 @@
+/**
+ * The data path: one client connection from its first byte to its close.
+ * accept → IP ban and limits → TLS → startup → authenticate → authorize → lease a backend → relay with policies → release.
+ */
+import type { BanTracker } from "./ban.ts";
+import type { BytePipe } from "./byte-pipe.ts";
+import type { CancelKey, CancelRegistry } from "./cancel.ts";
+import type { Clock } from "./clock.ts";
+import type { EngineLease, FullEngine, LoginRequest } from "./engine.ts";
+import { GatewayError } from "./errors.ts";
+import type { Grant } from "./identity.ts";
+import type { AddressGate } from "./limit.ts";
+import type { Log } from "./log.ts";
+import { PipeClosedError } from "./pipe-reader.ts";
+import type { Session, SessionRegistry } from "./session-registry.ts";
+
+export interface SessionDeps {
+  readonly clock: Clock;
+  readonly log: Log;
+  readonly gate: AddressGate;
+  readonly bans: BanTracker;
+  readonly sessions: SessionRegistry;
+  readonly cancels: CancelRegistry;
+}
+
+/** Runs one connection to its end. Never rejects: the one catch encodes, logs and closes. */
+export async function runSession<Login extends LoginRequest, Lease extends EngineLease>(
+  socket: BytePipe,
+  engine: FullEngine<Login, Lease>,
+  deps: SessionDeps,
+): Promise<void> {
+  const admission = deps.gate.admit(socket.peer.address);
+  const session = deps.sessions.open(socket.peer.address);
+  const { signal } = session;
+  let client = socket;
+  let grant: Grant | undefined;
+  let lease: Lease | undefined;
+  let cancelKey: CancelKey | undefined;
+  let reusable = false;
+  try {
+    const login = await engine.open(socket, signal, (pipe) => {
+      client = pipe;
+    });
+    if (login.type === "cancel") {
+      deps.cancels.request(login.pid, login.secret);
+      client.end();
+      return;
+    }
+    client = login.client;
+    session.describe(login.user, login.database);
+    if (admission.refusal) throw admission.refusal;
+    const identity = await engine.authenticate(login, signal);
+    deps.bans.recordSuccess(admission.addressKey);
+    grant = await engine.authorize(login, identity);
+    session.authorized(grant);
+    lease = await engine.lease(login, grant, signal);
+    cancelKey = deps.cancels.register(session, engine.cancelSecretBytes(login));
+    const relay = engine.relay(login, grant, lease, cancelKey);
+    session.started(relay);
+    const end = await relay.ended;
+    reusable = end.reusable;
+    if (end.error) deps.log.write(end.error.refusal.log, "session ended", { ...session.logFields(), reason: end.error.message });
+  } catch (error) {
+    refuse(client, engine, error, session, deps);
+    if (!admission.exempt && error instanceof GatewayError && error.kind === "auth_failed") countFailure(admission.addressKey, deps);
+  } finally {
+    if (cancelKey) deps.cancels.unregister(cancelKey);
+    lease?.release(reusable);
+    session.close();
+    grant?.release();
+    admission.release();
+  }
+}
+
+function countFailure(addressKey: string, deps: SessionDeps): void {
+  if (!deps.bans.recordFailure(addressKey)) return;
+  deps.log.write("warn", "address banned", { address: addressKey, seconds: deps.bans.secondsLeft(addressKey) });
+}
+
+/** Encodes, logs and closes. What is no GatewayError reaches the client as an id only, and the log in full. */
+function refuse<Login extends LoginRequest, Lease extends EngineLease>(
+  client: BytePipe,
+  engine: FullEngine<Login, Lease>,
+  error: unknown,
+  session: Session,
+  deps: SessionDeps,
+): void {
+  if (error instanceof PipeClosedError || client.isClosed) {
+    deps.log.write("debug", "client left before login", session.logFields());
+    client.destroy();
+    return;
+  }
+  const known = engine.encodeRefusal(error);
+  if (known) {
+    const level = error instanceof GatewayError ? error.refusal.log : "info";
+    const cause = error instanceof GatewayError && error.details.cause !== undefined ? String(error.details.cause) : undefined;
+    deps.log.write(level, "login refused", { ...session.logFields(), reason: error instanceof Error ? error.message : String(error), cause });
+    client.end(known);
+    return;
+  }
+  deps.log.write("error", "internal error", {
+    ...session.logFields(),
+    error: error instanceof Error ? (error.stack ?? error.message) : String(error),
+  });
+  client.end(engine.encodeRefusal(new GatewayError("internal_error", `internal error (id ${session.id})`)));
+}

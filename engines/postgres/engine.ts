@@ -1,0 +1,109 @@
+/** PostgreSQL as the data path sees it: ties start-up, authentication, pool and relay together. */
+import { authorize } from "../../core/authorize.ts";
+import type { TlsServerContext } from "../../core/byte-pipe.ts";
+import type { Clock } from "../../core/clock.ts";
+import type { Directory } from "../../core/directory.ts";
+import type { CancelCall, FullEngine, LoginRequest } from "../../core/engine.ts";
+import { GatewayError } from "../../core/errors.ts";
+import { isLoopback } from "../../core/limit.ts";
+import type { LiveDatabases } from "../../core/live.ts";
+import type { Log } from "../../core/log.ts";
+import type { PipeReader } from "../../core/pipe-reader.ts";
+import type { Lease, Pool } from "../../core/pool.ts";
+import type { Secrets } from "../../core/secrets.ts";
+import { authenticate, printable } from "./authenticate.ts";
+import { encodeBackendKeyData, encodeParameterStatus, encodeReadyForQuery } from "./backend.ts";
+import { concatBytes } from "./bytes.ts";
+import { BackendRefusedError, type PostgresBackend } from "./dial.ts";
+import { transactionStatus } from "./message-types.ts";
+import { encodeRefusal } from "./refusal.ts";
+import { Relay } from "./relay.ts";
+import { readOpening, type Startup } from "./startup.ts";
+import { assertParametersAllowed } from "./startup-options.ts";
+
+export interface PostgresEngineDeps {
+  readonly directory: Directory;
+  readonly live: LiveDatabases;
+  readonly secrets: Secrets;
+  readonly clock: Clock;
+  readonly log: Log;
+  readonly pool: Pool<PostgresBackend>;
+  /** Undefined when TLS is switched off. */
+  readonly tls: TlsServerContext | undefined;
+  /** From whom TLS is demanded. */
+  readonly tlsRequired: "remote" | "always" | "never";
+  /** The sweep's coarse clock. */
+  readonly nowMs: () => number;
+}
+
+export interface PostgresLogin extends LoginRequest {
+  readonly startup: Startup;
+  readonly reader: PipeReader;
+}
+
+export function createPostgresEngine(deps: PostgresEngineDeps): FullEngine<PostgresLogin, Lease<PostgresBackend>> {
+  return {
+    name: "PostgreSQL",
+
+    async open(socket, signal, onPipe): Promise<PostgresLogin | CancelCall> {
+      const { reader, request } = await readOpening(socket, deps, signal, onPipe);
+      if (request.type === "cancel") return request;
+      return { type: "login", client: reader.pipe, user: printable(request.user), database: printable(request.database), startup: request, reader };
+    },
+
+    async authenticate(login) {
+      assertTls(login, deps.tlsRequired);
+      return authenticate(login.reader, login.startup, deps);
+    },
+
+    async authorize(login, identity) {
+      if (login.startup.replication) throw new GatewayError("unsupported", "replication connections are not supported through the gateway");
+      assertParametersAllowed(login.startup.parameters);
+      return authorize(identity, { directory: deps.directory, live: deps.live, engine: "PostgreSQL" });
+    },
+
+    lease(login, grant, signal) {
+      const { credential, databaseName } = grant.identity;
+      return deps.pool.acquire(
+        { database: grant.target.database, role: credential.role, parameters: login.startup.parameters, displayName: databaseName },
+        signal,
+      );
+    },
+
+    cancelSecretBytes: (login) => (login.startup.protocolMinor >= 2 ? 32 : 4),
+
+    relay(login, grant, lease, cancelKey) {
+      const { backend } = lease;
+      const relay = new Relay({
+        client: login.client,
+        backend,
+        settings: () => grant.live.settings,
+        refuseDdl: grant.target.tenant !== undefined,
+        nowMs: deps.nowMs,
+        onCancelFailure: (error) => deps.log.write("warn", "cancel request failed", { database: grant.identity.databaseName, error: String(error) }),
+      });
+      const early = login.reader.detach();
+      const greeting = [...backend.parameters].map(([name, value]) => encodeParameterStatus(name, value));
+      login.client.write(
+        concatBytes(...greeting, encodeBackendKeyData(cancelKey.pid, cancelKey.secret), encodeReadyForQuery(transactionStatus.idle)),
+      );
+      relay.start(early);
+      return relay;
+    },
+
+    encodeRefusal(error) {
+      if (error instanceof GatewayError) return encodeRefusal(error);
+      if (error instanceof BackendRefusedError) return error.frame; // PostgreSQL's own words about the client's own start-up settings
+      return undefined;
+    },
+  };
+}
+
+/** Refuses plaintext before any password is asked for. */
+function assertTls(login: PostgresLogin, required: PostgresEngineDeps["tlsRequired"]): void {
+  if (login.client.tls || required === "never") return;
+  if (required === "remote" && isLoopback(login.client.peer.address)) return;
+  throw new GatewayError("tls_required", "TLS is required: connect with sslmode=require", {
+    hint: "If you already use TLS, your first attempt was rejected: check the password.",
+  });
+}

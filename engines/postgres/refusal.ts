@@ -1,0 +1,36 @@
+/** A GatewayError in PostgreSQL's own words: ErrorResponse for the client, or SQL that makes a backend raise the same. */
+import { GatewayError } from "../../core/errors.ts";
+import { encodeErrorResponse } from "./backend.ts";
+
+export const ddlMessage = "DDL not allowed on tenant databases, use workspace mode";
+export const copyMessage = "COPY protocol is not supported through the proxy. Use the import endpoint or INSERT statements instead.";
+
+export function ddlRefusal(): GatewayError {
+  return new GatewayError("ddl_denied", ddlMessage, {
+    hint: "Run it in the workspace database, then deploy the blueprint: tdb deployments create --all",
+  });
+}
+
+export function copyRefusal(): GatewayError {
+  return new GatewayError("copy_denied", copyMessage, { hint: "The workspace setting allow_copy turns COPY on." });
+}
+
+/** @returns the bytes of an ErrorResponse with the refusal's severity and SQLSTATE. */
+export function encodeRefusal(error: GatewayError): Uint8Array {
+  return encodeErrorResponse({
+    severity: error.refusal.severity,
+    sqlstate: error.sqlstate,
+    message: error.message,
+    detail: error.details.detail,
+    hint: error.details.hint,
+  });
+}
+
+/**
+ * A statement that fails with the refusal's SQLSTATE and message on the backend itself, so that transaction state, Sync and pipelining come out
+ * as PostgreSQL would leave them. Messages are constants of ours, without quotes or dollar signs of a client's making.
+ */
+export function raisingSql(error: GatewayError): string {
+  const literal = (text: string) => `'${text.replaceAll("'", "''")}'`;
+  return `DO $tdb$BEGIN RAISE EXCEPTION USING ERRCODE = ${literal(error.sqlstate)}, MESSAGE = ${literal(error.message)}; END$tdb$`;
+}

@@ -1,0 +1,591 @@
+/** Both sides of a session after login: frames are walked, not copied; a chunk that needs no decision is written on as it came. */
+import type { BytePipe, PipeSink } from "../../core/byte-pipe.ts";
+import { GatewayError } from "../../core/errors.ts";
+import type { DatabaseSettings } from "../../core/model.ts";
+import { decodeErrorFields, decodeParameterStatus } from "./backend.ts";
+import { concatBytes, readUint32 } from "./bytes.ts";
+import type { PostgresBackend } from "./dial.ts";
+import { decodeBindNames, decodeExecutePortal, decodeParse, decodeQuery, encodeCopyFail, encodeParse, encodeQuery, encodeSync } from "./frontend.ts";
+import { backend as B, frontend as F, transactionStatus } from "./message-types.ts";
+import { copyRefusal, ddlRefusal, encodeRefusal, raisingSql } from "./refusal.ts";
+import { Replies } from "./replies.ts";
+import { ddlCertain, ddlNone, type StatementSummary, summarize } from "./statement.ts";
+
+/** Frames above this are passed on unread: the database refuses what it must. */
+const inspectionBytes = 64 * 1024;
+/** PostgreSQL's own largest message (MaxAllocSize − 1). */
+const maxFrameBytes = 0x3fffffff;
+/** How long a cancelled statement may go on before both sides are closed. */
+const cancelGraceMs = 5000;
+
+const clientTypes = new Set<number>(Object.values(F).filter((type) => type !== F.Password));
+const forward = 0;
+const swallow = 1;
+const stop = 2;
+/** What becomes of a frame: forwarded, swallowed, replaced by these bytes, or the end of the session. */
+type Verdict = typeof forward | typeof swallow | typeof stop | Uint8Array;
+
+export interface RelayDeps {
+  readonly client: BytePipe;
+  readonly backend: PostgresBackend;
+  /** The settings in force now. */
+  readonly settings: () => DatabaseSettings;
+  /** Tenant databases refuse DDL; workspaces do not. */
+  readonly refuseDdl: boolean;
+  /** A coarse monotonic clock, moved by the sweep: one reading costs nothing. */
+  readonly nowMs: () => number;
+  readonly onCancelFailure: (error: unknown) => void;
+}
+
+export interface RelayEnd {
+  /** Sent to the client before closing; undefined when the client left by itself. */
+  readonly error: GatewayError | undefined;
+  /** True when the backend is at rest and may be reset and lent again. */
+  readonly reusable: boolean;
+}
+
+/** A refusal that replaces a statement's outcome while the backend finishes or is cancelled. */
+interface Override {
+  readonly error: GatewayError;
+  /** "statement": until it ends; "ready": its end was replaced, the rest up to ReadyForQuery is swallowed; "poison": a failing statement of ours fails the transaction. */
+  stage: "statement" | "ready" | "poison";
+}
+
+export class Relay {
+  readonly #deps: RelayDeps;
+  readonly #client: BytePipe;
+  readonly #backend: BytePipe;
+  readonly #replies = new Replies();
+  readonly ended: Promise<RelayEnd>;
+  #finish!: (end: RelayEnd) => void;
+  #isOver = false;
+
+  // Client side: what is left of a frame that began in an earlier chunk, or the start of one that must be whole.
+  #clientLeft = 0;
+  #clientCarry: Uint8Array | undefined;
+  /** Extended-protocol messages went out since the last Sync. */
+  #unsynced = false;
+  #held: Uint8Array[] | undefined;
+
+  // Backend side.
+  #backendLeft = 0;
+  #backendCarry: Uint8Array | undefined;
+  #swallowRest = false;
+  #status: number = transactionStatus.idle;
+  #copyingIn = false;
+  #rows = 0;
+  #override: Override | undefined;
+  /** Replaces the error that a cancelled statement ends with. */
+  #timeout: { error: GatewayError; atMs: number } | undefined;
+  #cancelsInFlight = 0;
+  /** A statement went out whose "permission denied" means that it was DDL. */
+  #ddlInFlight = false;
+  readonly #ddlStatements = new Set<string>();
+  readonly #writingStatements = new Map<string, boolean>();
+  readonly #writingPortals = new Map<string, boolean>();
+
+  #runningSinceMs = 0;
+  #activeAtMs: number;
+  #drainError: GatewayError | undefined;
+
+  constructor(deps: RelayDeps) {
+    this.#deps = deps;
+    this.#client = deps.client;
+    this.#backend = deps.backend.pipe;
+    this.#activeAtMs = deps.nowMs();
+    this.ended = new Promise((resolve) => {
+      this.#finish = resolve;
+    });
+  }
+
+  /** Takes over both pipes. `early` are bytes the client sent behind its last login message. */
+  start(early: Uint8Array): void {
+    const clientSink: PipeSink = {
+      data: (chunk) => this.#fromClient(chunk),
+      drain: () => this.#backend.resume(),
+      closed: () => this.#clientGone(),
+    };
+    const backendSink: PipeSink = {
+      data: (chunk) => this.#fromBackend(chunk),
+      drain: () => {
+        if (!this.#held) this.#client.resume();
+      },
+      closed: () => this.#backendGone(),
+    };
+    this.#client.sink = clientSink;
+    this.#backend.sink = backendSink;
+    this.#backend.resume();
+    if (early.length > 0) this.#fromClient(early);
+    if (!this.#isOver) this.#client.resume();
+  }
+
+  get isBusy(): boolean {
+    return this.#replies.owed > 0;
+  }
+
+  /** A client's CancelRequest. Without a statement running it has no effect, as in PostgreSQL. */
+  cancel(): void {
+    if (!this.#isOver && (this.isBusy || this.#unsynced)) this.#cancelBackend();
+  }
+
+  /** Ends the session with a FATAL error, at once. */
+  terminate(error: GatewayError): void {
+    if (this.isBusy) this.#cancelBackend();
+    this.#end(error, false);
+  }
+
+  /** Ends the session as soon as it is outside a transaction. */
+  drain(error: GatewayError): void {
+    this.#drainError = error;
+    if (!this.isBusy && !this.#unsynced && this.#status === transactionStatus.idle) this.#end(error, true);
+  }
+
+  /** Deadlines, kept by one sweep over all sessions. */
+  sweep(clientIdleTimeoutMs: number): void {
+    const now = this.#deps.nowMs();
+    if (!this.isBusy) {
+      if (clientIdleTimeoutMs > 0 && now - this.#activeAtMs > clientIdleTimeoutMs) {
+        this.#end(new GatewayError("client_idle", "terminating connection due to client_idle_timeout"), this.#isAtRest());
+      }
+      return;
+    }
+    if (this.#timeout) {
+      if (now - this.#timeout.atMs > cancelGraceMs) this.#end(this.#timeout.error, false);
+      return;
+    }
+    const limit = this.#deps.settings().query_timeout_ms;
+    if (limit > 0 && now - this.#runningSinceMs > limit && !this.#override) {
+      this.#timeout = { error: new GatewayError("query_timeout", `query exceeded query_timeout_ms (${limit})`), atMs: now };
+      this.#cancelBackend();
+    }
+  }
+
+  // ---- client to backend
+
+  #fromClient(incoming: Uint8Array): void {
+    if (this.#isOver) return;
+    if (this.#held) {
+      this.#held.push(incoming);
+      return;
+    }
+    this.#activeAtMs = this.#deps.nowMs();
+    const chunk = this.#clientCarry ? concatBytes(this.#clientCarry, incoming) : incoming;
+    this.#clientCarry = undefined;
+    let at = 0;
+    let from = 0;
+    let flowing = true;
+    while (at < chunk.length) {
+      if (this.#clientLeft > 0) {
+        const taken = Math.min(this.#clientLeft, chunk.length - at);
+        this.#clientLeft -= taken;
+        at += taken;
+        continue;
+      }
+      if (chunk.length - at < 5) break;
+      const type = chunk[at]!;
+      const length = readUint32(chunk, at + 1);
+      const violation = frameViolation(type, length);
+      if (violation) {
+        this.#end(new GatewayError("protocol_violation", violation), false);
+        return;
+      }
+      const total = length + 1;
+      const isWhole = chunk.length - at >= total;
+      if (!isWhole && total <= inspectionBytes && this.#readsWhole(type)) break;
+      const verdict = this.#onClientFrame(type, isWhole ? chunk.subarray(at + 5, at + total) : undefined);
+      if (verdict === stop) {
+        if (at > from) this.#backend.write(chunk.subarray(from, at));
+        this.#end(undefined, this.#isAtRest()); // the client said goodbye; what it sent before is still carried out, as PostgreSQL would
+        return;
+      }
+      if (verdict !== forward) {
+        if (at > from) flowing = this.#backend.write(chunk.subarray(from, at)) && flowing;
+        if (verdict !== swallow) flowing = this.#backend.write(verdict) && flowing;
+        from = at + total; // only whole frames are replaced
+      }
+      const taken = Math.min(total, chunk.length - at);
+      this.#clientLeft = total - taken;
+      at += taken;
+    }
+    if (at < chunk.length) this.#clientCarry = chunk.slice(at);
+    if (at > from) flowing = this.#backend.write(from === 0 && at === chunk.length ? chunk : chunk.subarray(from, at)) && flowing;
+    if (!flowing) this.#client.pause();
+  }
+
+  #readsWhole(type: number): boolean {
+    if (type === F.Query || type === F.Parse) return this.#readsSql();
+    if (type === F.Bind) return this.#ddlStatements.size > 0 || this.#limitsRows();
+    return type === F.Execute && this.#limitsRows();
+  }
+
+  /** `body` is undefined for frames too large to be read. */
+  #onClientFrame(type: number, body: Uint8Array | undefined): Verdict {
+    switch (type) {
+      case F.Query:
+        return this.#onQuery(body);
+      case F.Parse:
+        this.#unsynced = true;
+        return body ? this.#onParse(body) : forward;
+      case F.Bind:
+        this.#unsynced = true;
+        if (body && this.#readsWhole(F.Bind)) this.#onBind(body);
+        return forward;
+      case F.Execute:
+        this.#unsynced = true;
+        if (this.#limitsRows()) this.#replies.pushExecute(this.#executesWrite(body));
+        return forward;
+      case F.Sync:
+        this.#unsynced = false;
+        if (!this.#copyingIn) this.#owe("sync"); // a backend in copy-in mode ignores Sync
+        return forward;
+      case F.FunctionCall:
+        this.#owe("function");
+        return forward;
+      case F.Terminate:
+        return stop;
+      case F.CopyDone:
+      case F.CopyFail:
+        this.#copyingIn = false;
+        return forward;
+      case F.CopyData:
+        return forward;
+      default:
+        this.#unsynced = true; // Describe, Close, Flush
+        return forward;
+    }
+  }
+
+  #onQuery(body: Uint8Array | undefined): Verdict {
+    const sql = body && this.#readsSql() ? readable(body, decodeQuery) : undefined;
+    const summary = sql && summarize(sql);
+    const refusal = summary && this.#refusalFor(summary);
+    if (this.#limitsRows()) this.#oweQuery(refusal ? [true] : (summary?.writes ?? []));
+    else this.#owe("query");
+    if (refusal) return encodeQuery(raisingSql(refusal));
+    if (summary && summary.ddl !== ddlNone && this.#deps.refuseDdl) this.#ddlInFlight = true;
+    return forward;
+  }
+
+  #onParse(body: Uint8Array): Verdict {
+    if (!this.#readsSql()) return forward;
+    const parse = readable(body, decodeParse);
+    if (!parse) return forward;
+    const summary = summarize(parse.sql);
+    const name = nameOf(parse.statement);
+    if (this.#limitsRows()) remember(this.#writingStatements, name, summary.writes.some(Boolean));
+    this.#ddlStatements.delete(name);
+    const refusal = this.#refusalFor(summary);
+    if (refusal) return encodeParse(parse, raisingSql(refusal));
+    if (summary.ddl !== ddlNone && this.#deps.refuseDdl) {
+      this.#ddlInFlight = true;
+      if (name !== "" && this.#ddlStatements.size < 1000) this.#ddlStatements.add(name);
+    }
+    return forward;
+  }
+
+  #onBind(body: Uint8Array): void {
+    const names = readable(body, decodeBindNames);
+    if (!names) return;
+    const { portal, statement } = names;
+    const name = nameOf(statement);
+    if (this.#ddlStatements.has(name)) this.#ddlInFlight = true;
+    if (this.#limitsRows()) remember(this.#writingPortals, nameOf(portal), this.#writingStatements.get(name) ?? false);
+  }
+
+  #executesWrite(body: Uint8Array | undefined): boolean {
+    const portal = body && readable(body, decodeExecutePortal);
+    return portal !== undefined && (this.#writingPortals.get(nameOf(portal)) ?? false);
+  }
+
+  #readsSql(): boolean {
+    return this.#deps.refuseDdl || !this.#deps.settings().allow_copy || this.#limitsRows();
+  }
+
+  #limitsRows(): boolean {
+    return this.#deps.settings().max_rows_per_query > 0;
+  }
+
+  #refusalFor(summary: StatementSummary): GatewayError | undefined {
+    if (summary.ddl === ddlCertain && this.#deps.refuseDdl) return ddlRefusal();
+    if (summary.copy && !this.#deps.settings().allow_copy) return copyRefusal();
+    return undefined;
+  }
+
+  #owe(kind: "query" | "sync" | "function"): void {
+    if (this.#replies.owed === 0) this.#runningSinceMs = this.#deps.nowMs();
+    this.#replies.push(kind);
+  }
+
+  #oweQuery(writes: readonly boolean[]): void {
+    if (this.#replies.owed === 0) this.#runningSinceMs = this.#deps.nowMs();
+    this.#replies.pushQuery(writes);
+  }
+
+  // ---- backend to client
+
+  #fromBackend(incoming: Uint8Array): void {
+    if (this.#isOver) return;
+    const chunk = this.#backendCarry ? concatBytes(this.#backendCarry, incoming) : incoming;
+    this.#backendCarry = undefined;
+    let at = 0;
+    let from = 0;
+    let flowing = true;
+    while (at < chunk.length) {
+      if (this.#backendLeft > 0) {
+        const taken = Math.min(this.#backendLeft, chunk.length - at);
+        this.#backendLeft -= taken;
+        if (this.#swallowRest) from = at + taken;
+        at += taken;
+        continue;
+      }
+      if (chunk.length - at < 5) break;
+      const type = chunk[at]!;
+      const total = readUint32(chunk, at + 1) + 1;
+      if (total < 5) {
+        this.#backendGone();
+        return;
+      }
+      const isWhole = chunk.length - at >= total;
+      if (!isWhole && total <= inspectionBytes && (type === B.ReadyForQuery || type === B.ErrorResponse || type === B.ParameterStatus)) break;
+      const verdict = this.#onBackendFrame(type, isWhole ? chunk.subarray(at + 5, at + total) : undefined);
+      const taken = Math.min(total, chunk.length - at);
+      if (verdict !== forward) {
+        if (at > from) flowing = this.#client.write(chunk.subarray(from, at)) && flowing;
+        if (verdict instanceof Uint8Array) flowing = this.#client.write(verdict) && flowing;
+        from = at + taken;
+      }
+      this.#backendLeft = total - taken;
+      this.#swallowRest = verdict !== forward;
+      at += taken;
+    }
+    if (at < chunk.length) this.#backendCarry = chunk.slice(at);
+    if (at > from) flowing = this.#client.write(from === 0 && at === chunk.length ? chunk : chunk.subarray(from, at)) && flowing;
+    if (!flowing) this.#backend.pause();
+    this.#afterBackend();
+  }
+
+  #onBackendFrame(type: number, body: Uint8Array | undefined): Verdict {
+    if (this.#override) {
+      if (type === B.ParameterStatus) this.#keepParameter(body);
+      if (type === B.ParameterStatus || type === B.NoticeResponse || type === B.NotificationResponse) return forward;
+      return this.#onOverridden(this.#override, type, body);
+    }
+    switch (type) {
+      case B.DataRow:
+        return this.#limitsRows() ? this.#onRow() : forward;
+      case B.ReadyForQuery:
+        return this.#onReady(body![0]!);
+      case B.CommandComplete:
+      case B.EmptyQueryResponse:
+        this.#rows = 0;
+        this.#copyingIn = false;
+        this.#replies.statementDone();
+        return forward;
+      case B.PortalSuspended:
+        this.#replies.statementDone();
+        return forward;
+      case B.BindComplete:
+        this.#rows = 0;
+        return forward;
+      case B.ErrorResponse:
+        this.#rows = 0;
+        this.#copyingIn = false;
+        return body ? this.#onError(body) : forward;
+      case B.ParameterStatus:
+        this.#keepParameter(body);
+        return forward;
+      case B.CopyInResponse:
+        return this.#onCopyIn();
+      case B.CopyOutResponse:
+      case B.CopyBothResponse:
+        return this.#deps.settings().allow_copy ? forward : this.#overrideStatement(copyRefusal());
+      default:
+        return forward;
+    }
+  }
+
+  #keepParameter(body: Uint8Array | undefined): void {
+    const pair = body && readable(body, decodeParameterStatus);
+    if (pair) this.#deps.backend.parameters.set(...pair);
+  }
+
+  #onReady(status: number): Verdict {
+    this.#replies.ready();
+    this.#status = status;
+    this.#rows = 0;
+    this.#timeout = undefined;
+    this.#activeAtMs = this.#deps.nowMs();
+    this.#runningSinceMs = this.#activeAtMs;
+    if (this.#replies.owed === 0 && !this.#unsynced) this.#ddlInFlight = false;
+    return forward;
+  }
+
+  #onRow(): Verdict {
+    if (this.#replies.currentWrites) return forward;
+    const limit = this.#deps.settings().max_rows_per_query;
+    if (++this.#rows <= limit) return forward;
+    return this.#overrideStatement(new GatewayError("too_many_rows", `query exceeded max_rows_per_query (${limit})`));
+  }
+
+  /** Errors of our own making lose PL/pgSQL's context; a cancelled statement's error says what really stopped it; DDL gets the product's message. */
+  #onError(body: Uint8Array): Verdict {
+    if (!this.#timeout && !this.#deps.refuseDdl && this.#deps.settings().allow_copy) return forward;
+    const fields = readable(body, decodeErrorFields);
+    const sqlstate = fields?.get("C");
+    const text = fields?.get("M") ?? "";
+    if (this.#timeout && sqlstate === "57014") {
+      const { error } = this.#timeout;
+      this.#timeout = undefined;
+      return encodeRefusal(error);
+    }
+    if (sqlstate === "0A000" && text === copyRefusal().message) return encodeRefusal(copyRefusal());
+    if (sqlstate !== "42501" || !this.#deps.refuseDdl) return forward;
+    return this.#ddlInFlight || text === ddlRefusal().message || text.startsWith("must be owner of ") ? encodeRefusal(ddlRefusal()) : forward;
+  }
+
+  #onCopyIn(): Verdict {
+    // In the extended protocol the Sync behind Execute, if it went out already, is ignored by a backend in copy-in mode.
+    if (this.#deps.settings().allow_copy) {
+      this.#replies.forgetIgnoredSync();
+      this.#copyingIn = true;
+      return forward;
+    }
+    const ignoredSync = this.#replies.frontIsSync;
+    this.#override = { error: copyRefusal(), stage: "statement" };
+    this.#backend.write(ignoredSync ? concatBytes(encodeCopyFail("refused"), encodeSync()) : encodeCopyFail("refused"));
+    return swallow;
+  }
+
+  /** From here on the statement's outcome is `error`: it is cancelled, and what it still sends is swallowed. */
+  #overrideStatement(error: GatewayError): Verdict {
+    this.#override = { error, stage: "statement" };
+    this.#held ??= []; // nothing of the client's may meet the cancel request on its way
+    this.#client.pause();
+    this.#cancelBackend();
+    return swallow;
+  }
+
+  #onOverridden(override: Override, type: number, body: Uint8Array | undefined): Verdict {
+    if (type === B.ReadyForQuery) return this.#onOverriddenReady(override, body![0]!);
+    if (override.stage !== "statement") return swallow;
+    if (type === B.ErrorResponse) {
+      this.#override = undefined;
+      this.#rows = 0;
+      return encodeRefusal(override.error);
+    }
+    if (type === B.CommandComplete || type === B.PortalSuspended || type === B.EmptyQueryResponse) {
+      override.stage = "ready";
+      return encodeRefusal(override.error);
+    }
+    return swallow;
+  }
+
+  #onOverriddenReady(override: Override, status: number): Verdict {
+    if (override.stage === "statement") {
+      this.#override = undefined;
+      this.#onReady(status);
+      return concatBytes(encodeRefusal(override.error), Uint8Array.of(B.ReadyForQuery, 0, 0, 0, 5, status));
+    }
+    if (override.stage === "ready" && status === transactionStatus.open) {
+      // The statement ended before it could be cancelled; PostgreSQL would have failed the transaction, so it is failed now.
+      override.stage = "poison";
+      this.#backend.write(encodeQuery(raisingSql(override.error)));
+      return swallow;
+    }
+    this.#override = undefined;
+    return this.#onReady(status);
+  }
+
+  #afterBackend(): void {
+    if (this.#held && !this.#override && this.#cancelsInFlight === 0) this.#releaseHeld();
+    if (this.#drainError && !this.#isOver) this.drain(this.#drainError);
+  }
+
+  #releaseHeld(): void {
+    const held = this.#held ?? [];
+    this.#held = undefined;
+    for (const chunk of held) this.#fromClient(chunk);
+    this.#client.resume();
+  }
+
+  #cancelBackend(): void {
+    this.#cancelsInFlight++;
+    this.#deps.backend
+      .cancel()
+      .catch(this.#deps.onCancelFailure)
+      .finally(() => {
+        this.#cancelsInFlight--;
+        if (!this.#isOver) this.#afterBackend();
+      });
+  }
+
+  // ---- endings
+
+  /** The client left without a word: what still runs is cancelled, and its backend is never used again. */
+  #clientGone(): void {
+    if (this.#isOver) return;
+    const atRest = this.#isAtRest() && this.#clientCarry === undefined && this.#clientLeft === 0;
+    if (!atRest && this.isBusy) this.#cancelBackend();
+    this.#end(undefined, atRest);
+  }
+
+  #backendGone(): void {
+    if (this.#isOver) return;
+    this.#end(new GatewayError("backend_unreachable", "the connection to the database server was lost"), false);
+  }
+
+  #isAtRest(): boolean {
+    return (
+      !this.isBusy &&
+      !this.#unsynced &&
+      !this.#copyingIn &&
+      !this.#override &&
+      this.#backendLeft === 0 &&
+      !this.#backendCarry &&
+      this.#clientLeft === 0
+    );
+  }
+
+  #end(error: GatewayError | undefined, reusable: boolean): void {
+    if (this.#isOver) return;
+    this.#isOver = true;
+    this.#client.sink = undefined;
+    this.#client.pause();
+    this.#backend.pause();
+    this.#backend.sink = undefined;
+    // An error cannot be told in the middle of a frame that is already on its way.
+    const midFrame = this.#backendLeft > 0 && !this.#swallowRest;
+    const text = error && !midFrame && !this.#client.isClosed ? encodeRefusal(asFatal(error)) : undefined;
+    this.#client.end(text);
+    this.#finish({ error, reusable: reusable && this.#deps.backend.isAlive });
+  }
+}
+
+function frameViolation(type: number, length: number): string | undefined {
+  if (!clientTypes.has(type)) return `invalid frontend message type ${type}`;
+  return length < 4 || length > maxFrameBytes ? "invalid message length" : undefined;
+}
+
+/** A refusal that ends the session is FATAL, whatever it would be otherwise. */
+function asFatal(error: GatewayError): GatewayError {
+  return error.refusal.severity === "FATAL" ? error : new GatewayError("revoked", error.message, { ...error.details, sqlstate: error.sqlstate });
+}
+
+/** What a body says, or undefined where it is malformed: such a message is passed on, PostgreSQL has its own answer to it. */
+function readable<T>(body: Uint8Array, decode: (body: Uint8Array) => T): T | undefined {
+  try {
+    return decode(body);
+  } catch (error) {
+    if (error instanceof GatewayError) return undefined;
+    throw error;
+  }
+}
+
+/** A statement or portal name as a map key, byte for byte. */
+function nameOf(bytes: Uint8Array): string {
+  return String.fromCharCode(...bytes.subarray(0, 256));
+}
+
+function remember(map: Map<string, boolean>, name: string, value: boolean): void {
+  if (map.size < 10_000 || map.has(name)) map.set(name, value);
+}

@@ -1,0 +1,189 @@
+/**
+ * What kinds of statement a SQL text holds, by a linear scan: a courtesy for good messages, not a wall.
+ * Knows comments, quotes, dollar quotes and semicolons; never allocates more than a few words a statement, never recurses.
+ */
+
+export const ddlNone = 0;
+/** Permanent or temporary cannot be told from the text: the database decides. */
+export const ddlPerhaps = 1;
+/** Concerns objects that are never temporary. */
+export const ddlCertain = 2;
+export type DdlCertainty = typeof ddlNone | typeof ddlPerhaps | typeof ddlCertain;
+
+export interface StatementSummary {
+  /** The most certain of all statements in the text. */
+  readonly ddl: DdlCertainty;
+  readonly copy: boolean;
+  /** For each statement, whether it changes rows (INSERT, UPDATE, DELETE, MERGE, also inside WITH). */
+  readonly writes: readonly boolean[];
+}
+
+/** Objects that CREATE, ALTER and DROP name and that are never temporary. */
+const neverTemporary = new Set(
+  (
+    "ACCESS CAST CONVERSION DATABASE DEFAULT EVENT EXTENSION FOREIGN GROUP LANGUAGE LARGE MATERIALIZED OWNED PROCEDURAL PUBLICATION ROLE SCHEMA " +
+    "SERVER SUBSCRIPTION SYSTEM TABLESPACE TRANSFORM TRUSTED USER"
+  ).split(" "),
+);
+const ownerOnly = new Set(["COMMENT", "REINDEX", "CLUSTER", "REFRESH"]);
+const neverForTenants = new Set(["GRANT", "REVOKE", "REASSIGN", "SECURITY", "IMPORT"]);
+const writing = new Set(["INSERT", "UPDATE", "DELETE", "MERGE"]);
+const beforeObject = new Set(["OR", "REPLACE", "GLOBAL", "LOCAL"]);
+/** Enough words to see past CREATE OR REPLACE GLOBAL TEMPORARY. */
+const wordsKept = 8;
+
+/** State of one statement while its words go by. */
+class StatementScan {
+  readonly words: string[] = [];
+  writes = false;
+  /** SELECT … INTO a permanent table. */
+  selectsInto = false;
+  createsInside = false;
+  mentionsPgTemp = false;
+  #previous = "";
+
+  word(word: string, depth: number): void {
+    const first = this.words[0] ?? word;
+    if (writing.has(word)) this.writes = true;
+    if (word.startsWith("PG_TEMP")) this.mentionsPgTemp = true;
+    if (word === "CREATE" && first === "EXPLAIN") this.createsInside = true;
+    if (depth === 0 && this.#previous === "INTO" && this.selectsInto && (word === "TEMP" || word === "TEMPORARY")) this.selectsInto = false;
+    if (depth === 0 && word === "INTO" && (first === "SELECT" || first === "WITH") && this.#previous !== "INSERT" && this.#previous !== "MERGE") {
+      this.selectsInto = true;
+    }
+    if (this.words.length < wordsKept) this.words.push(word);
+    this.#previous = word;
+  }
+
+  get ddl(): DdlCertainty {
+    const [first = "", ...rest] = this.words;
+    if (neverForTenants.has(first)) return this.mentionsPgTemp ? ddlPerhaps : ddlCertain;
+    if (ownerOnly.has(first) || this.selectsInto || this.createsInside) return ddlPerhaps;
+    if (first !== "CREATE" && first !== "ALTER" && first !== "DROP") return ddlNone;
+    const object = rest.find((word) => !beforeObject.has(word)) ?? "";
+    if (first === "CREATE" && (object === "TEMP" || object === "TEMPORARY")) return ddlNone;
+    return neverTemporary.has(object) ? ddlCertain : ddlPerhaps;
+  }
+}
+
+/** Summarises SQL text in any encoding whose ASCII bytes mean ASCII. */
+export function summarize(sql: Uint8Array): StatementSummary {
+  let ddl: DdlCertainty = ddlNone;
+  let copy = false;
+  const writes: boolean[] = [];
+  let scan = new StatementScan();
+  let depth = 0;
+  const finish = () => {
+    if (scan.words.length === 0) return;
+    if (scan.ddl > ddl) ddl = scan.ddl;
+    if (scan.words[0] === "COPY") copy = true;
+    writes.push(scan.writes);
+    scan = new StatementScan();
+  };
+  let at = 0;
+  while (at < sql.length) {
+    const c = sql[at]!;
+    if (isWordStart(c)) {
+      const end = wordEnd(sql, at);
+      if (end - at <= 2 && sql[end] === 0x27) {
+        at = skipQuoted(sql, end, 0x27, c === 0x45 || c === 0x65); // E'…', B'…', X'…', N'…', U&'…'
+        continue;
+      }
+      scan.word(asciiUpper(sql, at, end), depth);
+      at = end;
+    } else if (c === 0x3b) {
+      finish();
+      depth = 0;
+      at++;
+    } else if (c === 0x27) at = skipQuoted(sql, at, 0x27, false);
+    else if (c === 0x22) {
+      const end = skipQuoted(sql, at, 0x22, false);
+      scan.word(`"${asciiUpper(sql, at + 1, Math.min(end - 1, at + 64))}`, depth);
+      if (sql[at + 1] === 0x70 && asciiUpper(sql, at + 1, Math.min(end - 1, at + 8)).startsWith("PG_TEMP")) scan.mentionsPgTemp = true;
+      at = end;
+    } else if (c === 0x24) at = skipDollar(sql, at);
+    else if (c === 0x2d && sql[at + 1] === 0x2d) at = skipLine(sql, at);
+    else if (c === 0x2f && sql[at + 1] === 0x2a) at = skipBlockComment(sql, at);
+    else {
+      if (c === 0x28) depth++;
+      else if (c === 0x29) depth--;
+      at++;
+    }
+  }
+  finish();
+  return { ddl, copy, writes };
+}
+
+function isWordStart(c: number): boolean {
+  return (c >= 0x61 && c <= 0x7a) || (c >= 0x41 && c <= 0x5a) || c === 0x5f || c >= 0x80;
+}
+
+function wordEnd(sql: Uint8Array, at: number): number {
+  let end = at + 1;
+  while (end < sql.length && (isWordStart(sql[end]!) || (sql[end]! >= 0x30 && sql[end]! <= 0x39) || sql[end] === 0x24)) end++;
+  return end;
+}
+
+/** Upper-case text of a word; long ones are cut, no keyword is that long. */
+function asciiUpper(sql: Uint8Array, from: number, to: number): string {
+  let text = "";
+  const end = Math.min(to, from + 32);
+  for (let at = from; at < end; at++) {
+    const c = sql[at]!;
+    text += String.fromCharCode(c >= 0x61 && c <= 0x7a ? c - 32 : c);
+  }
+  return text;
+}
+
+/** From an opening quote to behind the closing one; a doubled quote stays inside. */
+function skipQuoted(sql: Uint8Array, at: number, quote: number, backslashes: boolean): number {
+  let i = at + 1;
+  while (i < sql.length) {
+    const c = sql[i]!;
+    if (backslashes && c === 0x5c) i += 2;
+    else if (c !== quote) i++;
+    else if (sql[i + 1] === quote) i += 2;
+    else return i + 1;
+  }
+  return sql.length;
+}
+
+function skipLine(sql: Uint8Array, at: number): number {
+  const end = sql.indexOf(0x0a, at);
+  return end < 0 ? sql.length : end + 1;
+}
+
+/** Comments nest in PostgreSQL. */
+function skipBlockComment(sql: Uint8Array, at: number): number {
+  let depth = 1;
+  let i = at + 2;
+  while (i < sql.length) {
+    if (sql[i] === 0x2a && sql[i + 1] === 0x2f) {
+      i += 2;
+      if (--depth === 0) return i;
+    } else if (sql[i] === 0x2f && sql[i + 1] === 0x2a) {
+      depth++;
+      i += 2;
+    } else i++;
+  }
+  return sql.length;
+}
+
+/** `$tag$ … $tag$`, or a parameter `$1`, which is one character further. */
+function skipDollar(sql: Uint8Array, at: number): number {
+  let end = at + 1;
+  if (sql[end] !== 0x24) {
+    if (end >= sql.length || !isWordStart(sql[end]!)) return end;
+    while (end < sql.length && (isWordStart(sql[end]!) || (sql[end]! >= 0x30 && sql[end]! <= 0x39))) end++;
+    if (sql[end] !== 0x24) return end;
+  }
+  const tagLength = end + 1 - at;
+  for (let i = end + 1; i + tagLength <= sql.length; i++) {
+    i = sql.indexOf(0x24, i);
+    if (i < 0) break;
+    let same = 0;
+    while (same < tagLength && sql[i + same] === sql[at + same]) same++;
+    if (same === tagLength) return i + tagLength;
+  }
+  return sql.length;
+}
