@@ -1,23 +1,43 @@
-/** The Bun adapter. */
+/** The Bun adapter: native sockets and HTTP server; crypto and process as on Node. */
 
-import process from "node:process";
+import { foldAddress } from "./address.ts";
+import { bunGlobal } from "./bun-api.ts";
+import { dialBun, listenBun } from "./bun-socket.ts";
 import { nodeCrypto } from "./crypto.ts";
-import { dialNet, listenNet } from "./net-socket.ts";
 import { NetTlsServer } from "./net-tls.ts";
-import { serveHttpNode } from "./node-http.ts";
 import { exit, onSignal } from "./process.ts";
-import type { Runtime } from "./runtime.ts";
+import type { HttpOptions, HttpServer, Runtime } from "./runtime.ts";
+import { listenError } from "./socket-error.ts";
+
+/** The most Bun offers, in seconds: its default of 10 would cut off slow answers. */
+const idleTimeoutS = 255;
 
 export function createBunRuntime(): Runtime {
   return {
     name: "bun",
-    version: process.versions.bun ?? "",
+    version: bunGlobal().version,
     crypto: nodeCrypto,
-    listen: listenNet,
-    dial: dialNet,
+    listen: listenBun,
+    dial: dialBun,
     createTlsServer: (options) => new NetTlsServer(options),
-    serveHttp: serveHttpNode,
+    serveHttp: serveHttpBun,
     onSignal,
     exit,
   };
+}
+
+async function serveHttpBun({ host, port, fetch }: HttpOptions): Promise<HttpServer> {
+  try {
+    const server = bunGlobal().serve({
+      hostname: host,
+      port,
+      idleTimeout: idleTimeoutS,
+      // How much a route takes is the API's business, as on the other runtimes.
+      maxRequestBodySize: Number.MAX_SAFE_INTEGER,
+      fetch: (request, bun) => fetch(request, { remoteAddress: foldAddress(bun.requestIP(request)?.address ?? "") }),
+    });
+    return { address: server.hostname, port: server.port, close: () => server.stop(false) };
+  } catch (error) {
+    throw listenError(host, port, error);
+  }
 }

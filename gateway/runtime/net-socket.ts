@@ -6,9 +6,7 @@ import { peerOf } from "./address.ts";
 import { NetPipe } from "./net-pipe.ts";
 import type { DialTarget, Listener, ListenOptions } from "./runtime.ts";
 import { dialError, listenError } from "./socket-error.ts";
-
-/** Silence after which the kernel probes a peer, so that a vanished one is noticed. */
-export const keepAliveDelayMs = 60_000;
+import { keepAliveDelayMs } from "./times.ts";
 
 export async function listenNet(options: ListenOptions): Promise<Listener> {
   const { host, port, noDelay = true, reusePort = false } = options;

@@ -7,8 +7,8 @@ import type { TlsClientOptions, TlsInfo, TlsServerContext } from "../../core/byt
 import { serverEndPoint } from "../tls/end-point.ts";
 import { assertCertificatePair } from "../tls/pair.ts";
 import { readFirstRecord } from "./first-record.ts";
+import { handshakeError } from "./handshake-error.ts";
 import type { ReloadableTlsServer, TlsServerOptions } from "./runtime.ts";
-import { codeOf } from "./socket-error.ts";
 
 /** Certificate, key and channel binding that belong together; replaced as a whole. */
 interface Presented {
@@ -130,9 +130,4 @@ function handshake(socket: TLSSocket, done: "secure" | "secureConnect", signal: 
     signal.addEventListener("abort", onAbort, { once: true });
     if (signal.aborted) onAbort();
   });
-}
-
-function handshakeError(cause: Error | undefined): Error {
-  const error = new Error(`TLS handshake failed: ${cause?.message.trim() ?? "the peer left before it was complete"}`, { cause });
-  return Object.assign(error, { code: cause === undefined ? "ECONNRESET" : codeOf(cause) });
 }
