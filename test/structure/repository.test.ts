@@ -17,6 +17,13 @@ describe("repository", () => {
     expect(lock).not.toMatch(/"https?:\/\/[^"]*\.tgz"/);
   });
 
+  it("has every optional package in the lock file, those of other platforms too: npm ci refuses it otherwise", async () => {
+    const { packages = {} } = await readJson("package-lock.json");
+    const present = new Set(Object.keys(packages).map((path) => path.slice(path.lastIndexOf("node_modules/") + "node_modules/".length)));
+    const wanted = Object.values(packages).flatMap((entry) => Object.keys((entry as { optionalDependencies?: object }).optionalDependencies ?? {}));
+    expect(wanted.filter((name) => !present.has(name))).toEqual([]);
+  });
+
   it("pins every dependency to one version", async () => {
     const { dependencies, devDependencies } = await readJson("package.json");
     for (const [name, version] of Object.entries({ ...dependencies, ...devDependencies })) expect(version, name).toMatch(/^\d+\.\d+\.\d+(-[\w.]+)?$/);
