@@ -22,11 +22,16 @@ interface Record {
 
 export class BanTracker {
   readonly #clock: Clock;
-  readonly #options: BanOptions;
+  #options: BanOptions;
   readonly #records = new Map<string, Record>();
 
   constructor(clock: Clock, options: BanOptions) {
     this.#clock = clock;
+    this.#options = options;
+  }
+
+  /** New numbers for what comes; bans in force stay as they are. */
+  reload(options: BanOptions): void {
     this.#options = options;
   }
 

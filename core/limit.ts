@@ -30,8 +30,8 @@ interface AddressState {
 export class AddressGate {
   readonly #clock: Clock;
   readonly #bans: BanTracker;
-  readonly #limits: AddressLimits;
-  readonly #exempt: (address: string) => boolean;
+  #limits: AddressLimits;
+  #exempt: (address: string) => boolean;
   readonly #states = new Map<string, AddressState>();
   readonly #stop: () => void;
 
@@ -61,6 +61,12 @@ export class AddressGate {
         state.connections--;
       },
     };
+  }
+
+  /** @throws RangeError for a CIDR that is none; the limits before stay in force. */
+  reload(limits: AddressLimits): void {
+    this.#exempt = matchCidrs(limits.exempt);
+    this.#limits = limits;
   }
 
   stop(): void {

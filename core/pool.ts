@@ -82,7 +82,7 @@ export class Pool<B extends PooledBackend> {
   readonly #dialer: BackendDialer<B>;
   readonly #clock: Clock;
   readonly #log: Log;
-  readonly #options: PoolOptions;
+  #options: PoolOptions;
   readonly #clusters = new Map<string, ClusterPool<B>>();
   readonly #stopSweep: () => void;
   #closed = false;
@@ -123,6 +123,11 @@ export class Pool<B extends PooledBackend> {
     if (!cluster) return;
     for (const slot of cluster.leased) if (slot.databaseName === database.name) slot.retired = true;
     for (const slot of [...cluster.idle]) if (slot.databaseName === database.name) this.#closeSlot(cluster, slot);
+  }
+
+  /** A smaller budget is reached as backends are closed, none is taken away. */
+  reload(options: PoolOptions): void {
+    this.#options = options;
   }
 
   counts(): PoolCounts {

@@ -31,7 +31,7 @@ export interface PostgresEngineDeps {
   /** Undefined when TLS is switched off. */
   readonly tls: TlsServerContext | undefined;
   /** From whom TLS is demanded. */
-  readonly tlsRequired: "remote" | "always" | "never";
+  readonly tlsRequired: () => "remote" | "always" | "never";
   /** The sweep's coarse clock. */
   readonly nowMs: () => number;
 }
@@ -52,7 +52,7 @@ export function createPostgresEngine(deps: PostgresEngineDeps): FullEngine<Postg
     },
 
     async authenticate(login) {
-      assertTls(login, deps.tlsRequired);
+      assertTls(login, deps.tlsRequired());
       return authenticate(login.reader, login.startup, deps);
     },
 
@@ -100,7 +100,7 @@ export function createPostgresEngine(deps: PostgresEngineDeps): FullEngine<Postg
 }
 
 /** Refuses plaintext before any password is asked for. */
-function assertTls(login: PostgresLogin, required: PostgresEngineDeps["tlsRequired"]): void {
+function assertTls(login: PostgresLogin, required: ReturnType<PostgresEngineDeps["tlsRequired"]>): void {
   if (login.client.tls || required === "never") return;
   if (required === "remote" && isLoopback(login.client.peer.address)) return;
   throw new GatewayError("tls_required", "TLS is required: connect with sslmode=require", {
