@@ -1,5 +1,5 @@
 /** Configuration: values from file, environment and flags checked against the settings table, all faults found at once. */
-import { z } from "zod";
+import * as z from "zod";
 import { type Config, envName, flagName, type Setting, type SettingPath, settingAt, settingPaths } from "./settings.ts";
 
 export { type Config, envName, flagName, type Setting, type SettingPath, settingPaths, settings } from "./settings.ts";

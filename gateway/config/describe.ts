@@ -1,5 +1,5 @@
 /** The settings table as people and editors read it: --help, the JSON Schema, the documentation's table. */
-import { z } from "zod";
+import * as z from "zod";
 import { describeSettings, type SettingDescription, schemaOf } from "../../core/config.ts";
 
 const helpColumn = 34;
