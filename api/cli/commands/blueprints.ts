@@ -1,0 +1,59 @@
+/** tdb blueprints … */
+import type { Command } from "commander";
+import { segment } from "../../client.ts";
+import { formatFields, formatTable, sanitize } from "../print.ts";
+import type { CliSession } from "../session.ts";
+import { addPaging, type PagingOptions, pageQuery } from "./options.ts";
+
+export function addBlueprintCommands(program: Command, session: CliSession): void {
+  const blueprints = program.command("blueprints").description("Blueprints: the versioned schemas tenants get");
+
+  addPaging(blueprints.command("list"))
+    .description("The project's blueprints")
+    .action((options: PagingOptions) =>
+      session.show((client) => client.blueprints.$get({ query: pageQuery(options) }), {
+        quiet: (answer) => answer.blueprints.map((row) => row.name).join("\n"),
+        human: (answer) =>
+          formatTable(
+            ["NAME", "DATABASE", "VERSION", "TENANTS", "BEHIND", "CREATED"],
+            answer.blueprints.map((row) => [row.name, row.database, row.version, row.tenant_count, row.tenants_behind, row.created_at]),
+          ),
+      }),
+    );
+
+  blueprints
+    .command("get")
+    .description("One blueprint: its DDL, and which tenants are at which version")
+    .argument("<name>")
+    .action((name: string) =>
+      session.show((client) => client.blueprints[":name"].$get({ param: { name: segment(name) } }), {
+        quiet: (answer) => String(answer.version),
+        human: (answer) =>
+          [
+            formatFields([
+              ["name", answer.name],
+              ["database", answer.database],
+              ["version", answer.version],
+              ["tenants", answer.tenant_count],
+              ["tenants behind", answer.tenants_behind],
+            ]),
+            ...answer.tenants_per_version.map((row) => `  at version ${row.version}: ${row.tenants}`),
+            ...answer.schema.map((sql) => `${sanitize(sql.replace(/;?\s*$/, ""))};`),
+          ].join("\n"),
+      }),
+    );
+
+  addPaging(blueprints.command("versions"))
+    .description("Versions of a blueprint, one per captured DDL statement")
+    .argument("<name>")
+    .action((name: string, options: PagingOptions) =>
+      session.show((client) => client.blueprints[":name"].versions.$get({ param: { name: segment(name) }, query: pageQuery(options) }), {
+        quiet: (answer) => answer.versions.map((row) => row.version).join("\n"),
+        human: (answer) =>
+          formatTable(
+            ["VERSION", "COMMAND", "STATEMENT", "CAPTURED"],
+            answer.versions.map((row) => [row.version, row.command_tag, row.sql, row.captured_at]),
+          ),
+      }),
+    );
+}

@@ -1,0 +1,155 @@
+/** tdb deployments … */
+import type { Command } from "commander";
+import { segment } from "../../client.ts";
+import { CommandFailure, UsageError } from "../errors.ts";
+import { formatFields, formatProgress, formatTable } from "../print.ts";
+import type { CliSession, View } from "../session.ts";
+import { addPaging, collect, type PagingOptions, pageQuery, wholeNumber } from "./options.ts";
+
+interface Deployment {
+  readonly id: string;
+  readonly blueprint_name: string;
+  readonly version: number;
+  readonly status: string;
+  readonly tenants_total: number;
+  readonly tenants_completed: number;
+  readonly tenants_failed: number;
+  readonly results: readonly { tenant_id: string; status: string; duration_ms: number | null; error: string | null; attempts: number }[];
+}
+
+interface CreateOptions {
+  blueprint: string;
+  version?: number;
+  all?: boolean;
+  tenant: string[];
+  concurrency?: number;
+  lockTimeoutMs?: number;
+  wait?: boolean;
+}
+
+const pollMs = 500;
+
+const deploymentView: View<Deployment> = {
+  quiet: (answer) => answer.id,
+  human: (answer) => {
+    const fields = formatFields([
+      ["deployment", answer.id],
+      ["blueprint", `${answer.blueprint_name} version ${answer.version}`],
+      ["status", answer.status],
+      ["tenants", `${answer.tenants_completed} of ${answer.tenants_total} done, ${answer.tenants_failed} failed`],
+    ]);
+    const rows = answer.results.map((row) => [row.tenant_id, row.status, row.duration_ms, row.attempts, row.error]);
+    return `${fields}\n${formatTable(["TENANT", "STATUS", "MS", "TRIES", "ERROR"], rows)}`;
+  },
+};
+
+export function addDeploymentCommands(program: Command, session: CliSession): void {
+  const deployments = program.command("deployments").description("Deployments: bring tenants to a blueprint version");
+
+  addPaging(deployments.command("list"))
+    .description("The project's deployments")
+    .action((options: PagingOptions) =>
+      session.show((client) => client.deployments.$get({ query: pageQuery(options) }), {
+        quiet: (answer) => answer.deployments.map((row) => row.id).join("\n"),
+        human: (answer) =>
+          formatTable(
+            ["DEPLOYMENT", "BLUEPRINT", "VERSION", "STATUS", "DONE", "FAILED", "TOTAL", "CREATED"],
+            answer.deployments.map((row) => [
+              row.id,
+              row.blueprint_name,
+              row.version,
+              row.status,
+              row.tenants_completed,
+              row.tenants_failed,
+              row.tenants_total,
+              row.created_at,
+            ]),
+          ),
+      }),
+    );
+  addCreate(deployments, session);
+
+  deployments
+    .command("status")
+    .description("One deployment, tenant by tenant")
+    .argument("<deployment>")
+    .option("--wait", "until it has ended; exit code 1 if it failed")
+    .action(async (id: string, options: { wait?: boolean }) => {
+      if (options.wait) return followDeployment(session, id);
+      await session.show((client) => client.deployments[":id"].$get({ param: { id: segment(id) } }), deploymentView);
+    });
+  deployments
+    .command("cancel")
+    .description("Stop after the tenants being worked on")
+    .argument("<deployment>")
+    .action((id: string) => session.show((client) => client.deployments[":id"].cancel.$post({ param: { id: segment(id) } }), deploymentView));
+  deployments
+    .command("retry")
+    .description("Try the failed and cancelled tenants again")
+    .argument("<deployment>")
+    .option("--wait", "until it has ended; exit code 1 if it failed")
+    .action(async (id: string, options: { wait?: boolean }) => {
+      const call = { param: { id: segment(id) } };
+      if (!options.wait) {
+        await session.show((client) => client.deployments[":id"].retry.$post(call), deploymentView);
+        return;
+      }
+      const started = await session.ask((client) => client.deployments[":id"].retry.$post(call));
+      await followDeployment(session, started.id);
+    });
+}
+
+function addCreate(deployments: Command, session: CliSession): void {
+  deployments
+    .command("create")
+    .description("Start a deployment")
+    .requiredOption("--blueprint <name>")
+    .option("--version <n>", "the newest unless told", wholeNumber)
+    .option("--all", "every tenant of the blueprint")
+    .option("--tenant <ids>", "these tenants, with commas or repeated", collect, [])
+    .option("--concurrency <n>", "tenants worked on at a time", wholeNumber)
+    .option("--lock-timeout-ms <ms>", "how long one try waits for a lock", wholeNumber)
+    .option("--wait", "until it has ended; exit code 1 if it failed")
+    .addHelpText(
+      "after",
+      "\nExamples:\n  $ tdb deployments create --blueprint myapp --all --wait\n  $ tdb deployments create --blueprint myapp --version 3 --tenant wayne",
+    )
+    .action(async (options: CreateOptions) => {
+      const json = readRequest(options);
+      if (!options.wait) {
+        await session.show((client) => client.deployments.$post({ json }), deploymentView);
+        return;
+      }
+      const started = await session.ask((client) => client.deployments.$post({ json }));
+      await followDeployment(session, started.id);
+    });
+}
+
+function readRequest({ blueprint, version, all, tenant, concurrency, lockTimeoutMs }: CreateOptions) {
+  if ((all === true) === tenant.length > 0) throw new UsageError("say which tenants: either --all or --tenant <ids>");
+  return {
+    blueprint_name: blueprint,
+    ...(all ? { deploy_all: true } : { tenant_ids: tenant }),
+    ...(version !== undefined && { version }),
+    ...(concurrency !== undefined && { concurrency }),
+    ...(lockTimeoutMs !== undefined && { lock_timeout_ms: lockTimeoutMs }),
+  };
+}
+
+/** Asks until the deployment has ended, with a bar on a terminal. @throws {CommandFailure} when it did not end well. */
+async function followDeployment(session: CliSession, id: string): Promise<void> {
+  const { stderr } = session.host;
+  const showsBar = stderr.isTTY && !session.options.quiet && !session.options.json;
+  for (;;) {
+    const state = await session.ask((client) => client.deployments[":id"].$get({ param: { id: segment(id) } }));
+    if (showsBar) stderr.write(`\r${formatProgress(state.tenants_completed, state.tenants_failed, state.tenants_total)}`);
+    if (state.status === "queued" || state.status === "running") {
+      await session.host.sleep(pollMs);
+      continue;
+    }
+    if (showsBar) stderr.write("\n");
+    await session.print(state, deploymentView);
+    if (state.status !== "done") throw new CommandFailure(`deployment ${id} ${state.status}: \`tdb deployments retry ${id}\` tries again`);
+    return;
+  }
+}
