@@ -1,0 +1,110 @@
+/** One gateway per data directory: an exclusive lock file naming its holder. */
+import { randomBytes } from "node:crypto";
+import { unlinkSync } from "node:fs";
+import { link, readFile, rename, rm, writeFile } from "node:fs/promises";
+import { join } from "node:path";
+import { StartupError } from "../startup-error.ts";
+import { isAlive, startMark } from "./process.ts";
+
+interface Holder {
+  readonly pid: number;
+  readonly started: string | undefined;
+}
+
+export interface DataDirLock {
+  release(): Promise<void>;
+  /** For exit hooks, which cannot wait. */
+  releaseNow(): void;
+}
+
+/** Locks held by this very process; a restarted container often has the pid of the one before it. */
+const heldHere = new Set<string>();
+
+/** @throws {StartupError} when a live process holds it. */
+export async function lockDataDir(dataDir: string): Promise<DataDirLock> {
+  const path = join(dataDir, "tdb.lock");
+  const mine = join(dataDir, `tdb.lock.${process.pid}.${randomBytes(4).toString("hex")}`);
+  const holder: Holder = { pid: process.pid, started: await startMark(process.pid) };
+  await writeFile(mine, `${JSON.stringify(holder)}\n`, { mode: 0o600 });
+  try {
+    // link() fails when the name is taken: whoever links first has the lock, and its content is whole from the start.
+    while (!(await tryLink(mine, path))) await clearStale(dataDir, path);
+  } finally {
+    await rm(mine, { force: true });
+  }
+  heldHere.add(path);
+  return {
+    async release() {
+      if (heldHere.delete(path)) await rm(path, { force: true });
+    },
+    releaseNow() {
+      if (heldHere.delete(path)) unlinkSync(path);
+    },
+  };
+}
+
+async function tryLink(from: string, to: string): Promise<boolean> {
+  try {
+    await link(from, to);
+    return true;
+  } catch (error) {
+    if ((error as NodeJS.ErrnoException).code === "EEXIST") return false;
+    throw error;
+  }
+}
+
+/** Moves a dead holder's lock away. Two starters may both find it dead: what was moved is looked at again, and a live one put back. */
+async function clearStale(dataDir: string, path: string): Promise<void> {
+  const found = await readHolder(path);
+  if (found === undefined) return;
+  if (await holds(found, path)) throw inUse(dataDir, found.pid);
+  const aside = `${path}.stale.${randomBytes(4).toString("hex")}`;
+  try {
+    await rename(path, aside);
+  } catch (error) {
+    if ((error as NodeJS.ErrnoException).code === "ENOENT") return;
+    throw error;
+  }
+  const moved = await readHolder(aside);
+  if (moved && (await holds(moved, path))) {
+    await tryLink(aside, path);
+    await rm(aside, { force: true });
+    throw inUse(dataDir, moved.pid);
+  }
+  await rm(aside, { force: true });
+}
+
+async function holds(holder: Holder, path: string): Promise<boolean> {
+  if (holder.pid === 0) return false;
+  if (holder.pid === process.pid) return heldHere.has(path);
+  if (!(await isAlive(holder.pid))) return false;
+  const started = await startMark(holder.pid);
+  return started === undefined || holder.started === undefined || started === holder.started;
+}
+
+/** @returns undefined when the file is gone; pid 0, which nobody has, for one that cannot be read as a lock. */
+async function readHolder(path: string): Promise<Holder | undefined> {
+  let text: string;
+  try {
+    text = await readFile(path, "utf8");
+  } catch (error) {
+    if ((error as NodeJS.ErrnoException).code === "ENOENT") return undefined;
+    throw error;
+  }
+  try {
+    const value: unknown = JSON.parse(text);
+    if (typeof value === "object" && value !== null && "pid" in value && Number.isInteger(value.pid) && (value.pid as number) > 0) {
+      return { pid: value.pid as number, started: "started" in value && typeof value.started === "string" ? value.started : undefined };
+    }
+  } catch {
+    // Not JSON: written by nobody we know. Falls through to "held by nobody".
+  }
+  return { pid: 0, started: undefined };
+}
+
+function inUse(dataDir: string, pid: number): StartupError {
+  return new StartupError(
+    "--data-dir",
+    `data directory "${dataDir}" is in use by another tdb up (pid ${pid}); stop it or choose another with --data-dir`,
+  );
+}
