@@ -1,0 +1,25 @@
+/** What has been started so far, so that a failure half-way or a stop undoes it in reverse order. */
+
+export class Cleanup {
+  readonly #steps: { readonly what: string; readonly undo: () => Promise<void> | void }[] = [];
+  readonly #onFailure: (what: string, error: unknown) => void;
+
+  /** `onFailure` hears of a step that could not be undone; the others are undone all the same. */
+  constructor(onFailure: (what: string, error: unknown) => void) {
+    this.#onFailure = onFailure;
+  }
+
+  add(what: string, undo: () => Promise<void> | void): void {
+    this.#steps.push({ what, undo });
+  }
+
+  async run(): Promise<void> {
+    for (let step = this.#steps.pop(); step; step = this.#steps.pop()) {
+      try {
+        await step.undo();
+      } catch (error) {
+        this.#onFailure(step.what, error);
+      }
+    }
+  }
+}

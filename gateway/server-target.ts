@@ -1,0 +1,128 @@
+/** The PostgreSQL server behind the control store and the first cluster: embedded, or the one --database-url names. */
+import { readFile } from "node:fs/promises";
+import { join } from "node:path";
+import pg from "pg";
+import type { Log } from "../core/log.ts";
+import { type Secrets, toHex } from "../core/secrets.ts";
+import type { ClusterAddress } from "../engines/postgres/dial.ts";
+import type { Cleanup } from "./cleanup.ts";
+import { startEmbedded } from "./embedded.ts";
+import type { ClusterTarget } from "./sql-dialer.ts";
+import { StartupError } from "./startup-error.ts";
+import type { StoreConnection } from "./store/store.ts";
+
+export interface ServerTarget {
+  /** For the control plane's own SQL. */
+  readonly cluster: ClusterTarget;
+  /** For the control store. */
+  readonly store: StoreConnection;
+  /** For backends of the data path. */
+  readonly address: ClusterAddress;
+  readonly serverVersion: string;
+}
+
+export interface ServerTargetOptions {
+  readonly databaseUrl: string | undefined;
+  readonly dataDir: string;
+  readonly secrets: Secrets;
+  readonly log: Log;
+  readonly backendBudget: number;
+}
+
+/** @throws {StartupError} naming --data-dir or --database-url. */
+export async function openServer(options: ServerTargetOptions, cleanup: Cleanup): Promise<ServerTarget> {
+  return options.databaseUrl === undefined ? await openEmbedded(options, cleanup) : await openExisting(options.databaseUrl, "--database-url");
+}
+
+async function openEmbedded(options: ServerTargetOptions, cleanup: Cleanup): Promise<ServerTarget> {
+  const superuserPassword = toHex(options.secrets.derive("embedded-superuser"));
+  const { dataDir, log } = options;
+  // Room for the budget, the control plane's own connections and those PostgreSQL reserves.
+  const server = await startEmbedded({ dataDir, superuserPassword, log, maxConnections: options.backendBudget + 60 });
+  cleanup.add("embedded PostgreSQL", () => server.stop());
+  const { connection } = server;
+  const socketDir = connection.socketDir as string;
+  return {
+    cluster: connection,
+    store: { host: socketDir, port: connection.port, user: connection.user, password: connection.password, database: "postgres" },
+    address: { connect: { path: join(socketDir, `.s.PGSQL.${connection.port}`) }, tls: undefined },
+    serverVersion: await readVersion({
+      host: socketDir,
+      port: connection.port,
+      user: connection.user,
+      password: connection.password,
+      database: "postgres",
+    }),
+  };
+}
+
+/** `option` names the setting in errors. @throws {StartupError} naming it. */
+export async function openExisting(url: string, option: string): Promise<ServerTarget> {
+  const parsed = parseUrl(url, option);
+  const ssl = await readSsl(parsed, option);
+  const database = decodeURIComponent(parsed.pathname.slice(1)) || "postgres";
+  const user = decodeURIComponent(parsed.username) || "postgres";
+  const password = decodeURIComponent(parsed.password);
+  const socketDir = parsed.searchParams.get("host");
+  const host = socketDir ?? (parsed.hostname.replace(/^\[(.*)\]$/, "$1") || "127.0.0.1");
+  const port = Number(parsed.port || 5432);
+  const store: StoreConnection = { host, port, user, password, database, ssl };
+  const serverVersion = await tryConnect(store, `${host}:${port}`, option);
+  return {
+    cluster: { ...(socketDir ? { socketDir } : { host }), port, user, password, ssl: ssl || undefined, maintenanceDatabase: database },
+    store,
+    address: {
+      connect: socketDir ? { path: join(socketDir, `.s.PGSQL.${port}`) } : { host, port },
+      tls: ssl ? { ca: ssl.ca, servername: host, verify: ssl.rejectUnauthorized !== false } : undefined,
+    },
+    serverVersion,
+  };
+}
+
+function parseUrl(url: string, option: string): URL {
+  try {
+    return new URL(url);
+  } catch {
+    throw new StartupError(option, "is not a URL of the form postgresql://user:password@host:port/database");
+  }
+}
+
+/** sslmode and sslrootcert as libpq has them: disable and prefer stay in clear, require encrypts, verify-* checks the certificate. */
+async function readSsl(url: URL, option: string): Promise<{ rejectUnauthorized: boolean; ca?: string } | false> {
+  const mode = url.searchParams.get("sslmode") ?? "prefer";
+  if (["disable", "allow", "prefer"].includes(mode)) return false;
+  if (!["require", "verify-ca", "verify-full"].includes(mode)) throw new StartupError(option, `unknown sslmode "${mode}"`);
+  const caFile = url.searchParams.get("sslrootcert");
+  if (!caFile) return { rejectUnauthorized: mode !== "require" };
+  try {
+    return { rejectUnauthorized: true, ca: await readFile(caFile, "utf8") };
+  } catch (error) {
+    throw new StartupError(option, `cannot read sslrootcert "${caFile}": ${(error as Error).message}`, error);
+  }
+}
+
+async function tryConnect(connection: StoreConnection, shown: string, option: string): Promise<string> {
+  try {
+    return await readVersion(connection);
+  } catch (error) {
+    const reason = error instanceof AggregateError ? error.errors.map((each) => (each as Error).message).join("; ") : (error as Error).message;
+    throw new StartupError(option, `the PostgreSQL server at ${shown} cannot be used: ${reason}`, error);
+  }
+}
+
+/** Also finds out whether the role may do what is needed. @throws the driver's error, or Error in plain words. */
+async function readVersion(connection: StoreConnection): Promise<string> {
+  const client = new pg.Client({ ...(connection as pg.ClientConfig), connectionTimeoutMillis: 5000 });
+  client.on("error", () => undefined); // reported by the call that fails
+  await client.connect();
+  try {
+    const { rows } = await client.query(
+      "SELECT pg_catalog.current_setting('server_version') AS version, rolsuper OR (rolcreatedb AND rolcreaterole) AS able FROM pg_catalog.pg_roles WHERE rolname = current_user",
+    );
+    const row = rows[0] as { version: string; able: boolean } | undefined;
+    if (!row?.able) throw new Error("its role may not create databases and roles (a superuser is expected)");
+    return row.version;
+  } finally {
+    await client.end();
+  }
+}

@@ -1,0 +1,228 @@
+/** Puts a gateway together from a configuration: server, store, control plane, listeners, API; and takes it apart again in reverse. */
+import { readFile } from "node:fs/promises";
+import { resolve } from "node:path";
+import { createApi } from "../api/app.ts";
+import type { Clock } from "../core/clock.ts";
+import type { Config } from "../core/config.ts";
+import type { ControlPlane } from "../core/control-plane.ts";
+import type { Log } from "../core/log.ts";
+import { Secrets } from "../core/secrets.ts";
+import { createPostgresAdmin } from "../engines/postgres/admin/admin.ts";
+import type { ClusterAddress } from "../engines/postgres/dial.ts";
+import { Cleanup } from "./cleanup.ts";
+import { createControlPlane } from "./control/control-plane.ts";
+import { makeDataDir } from "./data-dir.ts";
+import { loadMasterKey } from "./master-key.ts";
+import { listenError, openPgListener, type PgListener } from "./pg-listener.ts";
+import type { ReloadableTlsServer, Runtime } from "./runtime/runtime.ts";
+import { openExisting, openServer, type ServerTarget } from "./server-target.ts";
+import { type ClusterTarget, createSqlDialer } from "./sql-dialer.ts";
+import { StartupError } from "./startup-error.ts";
+import { openStore, type Store } from "./store/store.ts";
+import { ensureCertificates, loadCertificates } from "./tls/certificates.ts";
+import { type CertificateWatch, watchCertificates } from "./tls/watch.ts";
+
+export interface StartOptions {
+  readonly config: Config;
+  readonly runtime: Runtime;
+  readonly clock: Clock;
+  readonly log: Log;
+}
+
+/** A running gateway. */
+export interface Gateway {
+  readonly control: ControlPlane;
+  readonly store: Store;
+  /** Undefined when the listener is off. */
+  readonly pgPort: number | undefined;
+  readonly apiPort: number | undefined;
+  readonly pgHost: string;
+  readonly apiUrl: string;
+  /** Undefined when certificates are configured by file. */
+  readonly caFile: string | undefined;
+  readonly serverVersion: string;
+  readonly listener: PgListener | undefined;
+  reload(config: Config): Promise<void>;
+  /** Stops accepting, lets transactions finish for `graceMs`, then stops everything, the embedded server included. */
+  stop(graceMs: number): Promise<void>;
+}
+
+const firstCluster = "main";
+
+/** @throws {StartupError} naming the option at fault; nothing is left running then. */
+export async function startGateway(options: StartOptions): Promise<Gateway> {
+  const { log } = options;
+  const cleanup = new Cleanup((what, error) => log.write("error", "not stopped cleanly", { what, error: String(error) }));
+  try {
+    return await assemble(options, cleanup);
+  } catch (error) {
+    await cleanup.run();
+    throw error;
+  }
+}
+
+async function assemble(options: StartOptions, cleanup: Cleanup): Promise<Gateway> {
+  const { config, runtime, clock, log } = options;
+  const dataDir = await makeDataDir(resolve(config.data_dir));
+  const secrets = new Secrets(runtime.crypto, await loadMasterKey({ dataDir, file: config.master_key_file, crypto: runtime.crypto }));
+  const server = await openServer(
+    { databaseUrl: config.database_url, dataDir: config.data_dir, secrets, log, backendBudget: config.backend_budget },
+    cleanup,
+  );
+  const clusters = await openClusters(config, server);
+  const store = await openControlStore(server, options, cleanup);
+  const dialer = createSqlDialer({ clusters: mapValues(clusters, (each) => each.cluster), secrets });
+  cleanup.add("control connections", () => dialer.close());
+  const admin = createPostgresAdmin({ dialer, secrets, log, clock });
+  const control = createControlPlane({ store, admin, secrets, clock, log, config: controlConfig(config, [...clusters.keys()]) });
+  await control.start();
+  cleanup.add("control plane", () => control.stop());
+  const { tls, watch, caFile } = await openTls(options, dataDir, cleanup);
+  const addresses: ReadonlyMap<string, ClusterAddress> = mapValues(clusters, (each) => each.address);
+  const listener =
+    config.pg_port < 0
+      ? undefined
+      : await openPgListener({
+          config,
+          runtime,
+          clock,
+          log,
+          secrets,
+          routes: store.routes,
+          control,
+          tls,
+          clusters: addresses,
+          reassertRolePassword: admin.reassertRolePassword,
+        });
+  let graceMs = 0;
+  if (listener) cleanup.add("PostgreSQL listener", () => listener.drain(graceMs));
+  const info = {
+    version: await readVersion(),
+    apiUrl: "",
+    pgHost: config.public_host,
+    pgPort: config.public_pg_port ?? listener?.port ?? config.pg_port,
+    caFile,
+  };
+  const apiPort = config.api_port < 0 ? undefined : await openApi({ ...options, control, info }, cleanup);
+  if (apiPort !== undefined) info.apiUrl = `http://${urlHost(config)}:${apiPort}`;
+  return {
+    control,
+    store,
+    pgPort: listener?.port,
+    apiPort,
+    pgHost: config.public_host,
+    apiUrl: info.apiUrl,
+    caFile,
+    serverVersion: server.serverVersion,
+    listener,
+    async reload(next) {
+      listener?.reload(next);
+      await watch.check();
+    },
+    async stop(grace) {
+      graceMs = grace;
+      await cleanup.run();
+    },
+  };
+}
+
+/** Certificates by file where configured, else our own; watched, since both are renewed under a running gateway. */
+async function openTls(
+  { config, runtime, clock, log }: StartOptions,
+  dataDir: string,
+  cleanup: Cleanup,
+): Promise<{ tls: ReloadableTlsServer; watch: CertificateWatch; caFile: string | undefined }> {
+  const certFile = config["tls.cert_file"];
+  const keyFile = config["tls.key_file"];
+  const names = [config.public_host, ...config["tls.names"]];
+  const load = () =>
+    certFile && keyFile ? loadCertificates({ certFile, keyFile }) : ensureCertificates({ dir: resolve(dataDir, "tls"), names, clock });
+  try {
+    const current = await load();
+    const tls = runtime.createTlsServer({ cert: current.certPem, key: current.keyPem, alpnProtocols: ["postgresql"] });
+    const watch = watchCertificates({ load, current, server: tls, clock, log });
+    cleanup.add("certificate watch", () => watch.stop());
+    return { tls, watch, caFile: current.caFile };
+  } catch (error) {
+    throw new StartupError(certFile ? "tls.cert_file" : "--data-dir", (error as Error).message, error);
+  }
+}
+
+async function openClusters(config: Config, first: ServerTarget): Promise<Map<string, { cluster: ClusterTarget; address: ClusterAddress }>> {
+  const clusters = new Map<string, { cluster: ClusterTarget; address: ClusterAddress }>([[firstCluster, first]]);
+  for (const [name, url] of Object.entries(config.clusters)) {
+    if (name === firstCluster) throw new StartupError("clusters", `the name "${firstCluster}" is the first cluster's own`);
+    clusters.set(name, await openExisting(url, `clusters.${name}`));
+  }
+  return clusters;
+}
+
+async function openControlStore(server: ServerTarget, options: StartOptions, cleanup: Cleanup): Promise<Store> {
+  try {
+    const store = await openStore({ connection: server.store, clock: options.clock, log: options.log });
+    cleanup.add("control store", () => store.close());
+    return store;
+  } catch (error) {
+    throw new StartupError(
+      options.config.database_url ? "--database-url" : "--data-dir",
+      `the control store cannot be opened: ${(error as Error).message}`,
+      error,
+    );
+  }
+}
+
+function controlConfig(config: Config, clusterIds: readonly string[]) {
+  return {
+    spareDatabases: config.spare_databases,
+    trashDays: config.trash_days,
+    apiQueryTimeoutMs: config["api.query_timeout_ms"],
+    clusters: clusterIds.map((id) => ({ id, name: id })),
+  };
+}
+
+async function openApi(
+  deps: StartOptions & { control: ControlPlane; info: Parameters<typeof createApi>[0]["info"] },
+  cleanup: Cleanup,
+): Promise<number> {
+  const { config, control, clock, log, info } = deps;
+  const app = createApi({
+    control,
+    clock,
+    log,
+    info,
+    signupEnabled: config.signup_enabled,
+    rateLimits: { requestsPerS: config["api.rate_per_s"], violations: config["api.ban_violations"], banS: config["api.ban_s"] },
+  });
+  try {
+    const server = await deps.runtime.serveHttp({
+      host: config.host,
+      port: config.api_port,
+      fetch: (request, peer) => app.fetch(request, { remoteAddress: peer.remoteAddress }),
+    });
+    cleanup.add("API", () => server.close());
+    return server.port;
+  } catch (error) {
+    throw listenError("--api-port", config.host, config.api_port, error);
+  }
+}
+
+function urlHost(config: Config): string {
+  const host = config.host === "0.0.0.0" || config.host === "::" ? config.public_host : config.host;
+  return host.includes(":") ? `[${host}]` : host;
+}
+
+/** The package's version, wherever it runs from: source tree or dist/. */
+async function readVersion(): Promise<string> {
+  for (const path of ["../package.json", "../../package.json"]) {
+    try {
+      return (JSON.parse(await readFile(new URL(path, import.meta.url), "utf8")) as { version: string }).version;
+    } catch (error) {
+      if ((error as NodeJS.ErrnoException).code !== "ENOENT") throw error;
+    }
+  }
+  return "unknown";
+}
+
+function mapValues<K, A, B>(map: ReadonlyMap<K, A>, change: (value: A) => B): Map<K, B> {
+  return new Map([...map].map(([key, value]) => [key, change(value)]));
+}
