@@ -1,0 +1,84 @@
+/** What every part of the control plane is given. */
+import type { Clock } from "../../core/clock.ts";
+import type { ClusterAdmin } from "../../core/cluster-admin.ts";
+import type { Log } from "../../core/log.ts";
+import type { Cluster } from "../../core/model.ts";
+import type { Secrets } from "../../core/secrets.ts";
+import type { Store } from "../store/store.ts";
+import { Background } from "./background.ts";
+import { Batches } from "./batches.ts";
+import { Claims } from "./claims.ts";
+
+export interface ControlConfig {
+  /** Finished databases kept ready per blueprint that has a tenant; 0 makes every tenant wait for its copy. */
+  readonly spareDatabases: number;
+  /** How long a tenant stays in the trash. */
+  readonly trashDays: number;
+  /** Most rows the API answers with; what is beyond is cut and `truncated` says so. */
+  readonly maxApiRows: number;
+  /** Longest a statement sent over the API may take; settings may make it shorter. */
+  readonly apiQueryTimeoutMs: number;
+  /** Where databases are placed: the first takes isolation level 1, the others level 2. */
+  readonly clusters: readonly Cluster[];
+  /** PBKDF2-SHA-256 iterations of account passwords. */
+  readonly passwordIterations: number;
+  /** How often what was left over is looked for: unfinished databases, deployments nobody works on, trash past its time. */
+  readonly sweepMs: number;
+  /** Deployments of different blueprints one instance works on at a time. */
+  readonly deploymentsAtOnce: number;
+  /** Tries per tenant where a lock cannot be had. */
+  readonly deploymentAttempts: number;
+}
+
+export const defaultControlConfig: ControlConfig = {
+  spareDatabases: 2,
+  trashDays: 7,
+  maxApiRows: 10_000,
+  apiQueryTimeoutMs: 30_000,
+  clusters: [{ id: "main", name: "main" }],
+  passwordIterations: 600_000,
+  sweepMs: 5_000,
+  deploymentsAtOnce: 4,
+  deploymentAttempts: 5,
+};
+
+export interface ControlOptions {
+  readonly store: Store;
+  readonly admin: ClusterAdmin;
+  readonly secrets: Secrets;
+  readonly clock: Clock;
+  readonly log: Log;
+  readonly config?: Partial<ControlConfig> | undefined;
+}
+
+export interface ControlContext {
+  readonly store: Store;
+  readonly admin: ClusterAdmin;
+  readonly secrets: Secrets;
+  readonly clock: Clock;
+  readonly log: Log;
+  readonly config: ControlConfig;
+  /** What this instance is at work on. */
+  readonly claims: Claims;
+  /** Work nobody waits for. */
+  readonly background: Background;
+  /** Reads of capture logs, shared by callers that come at the same time. */
+  readonly syncs: Batches<number>;
+}
+
+export function makeContext(options: ControlOptions): ControlContext {
+  const config = { ...defaultControlConfig, ...options.config };
+  if (config.clusters.length === 0) throw new RangeError("at least one cluster is needed");
+  return {
+    ...options,
+    config,
+    claims: new Claims(options.store),
+    background: new Background(options.log),
+    syncs: new Batches(),
+  };
+}
+
+/** The wall clock as the store's columns take it. */
+export function nowDate(context: ControlContext): Date {
+  return new Date(context.clock.wallMs());
+}

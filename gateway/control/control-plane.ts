@@ -1,0 +1,160 @@
+/** The control plane as one object: the verbs of core/control-plane.ts over the store and the clusters, with the work behind them. */
+import type { ControlPlane } from "../../core/control-plane.ts";
+import { translateStoreError } from "../store/store-errors.ts";
+import * as accounts from "./accounts.ts";
+import * as blueprints from "./blueprints.ts";
+import { type ControlContext, type ControlOptions, makeContext, nowDate } from "./context.ts";
+import * as credentials from "./credentials.ts";
+import { runBlueprint } from "./deployment-runner.ts";
+import * as deployments from "./deployments.ts";
+import { JobQueue } from "./job-queue.ts";
+import * as projects from "./projects.ts";
+import * as queries from "./queries.ts";
+import { checkReady } from "./ready.ts";
+import { sweep } from "./recovery.ts";
+import * as settings from "./settings.ts";
+import { createTenant } from "./tenant-create.ts";
+import * as tenants from "./tenants.ts";
+import * as workspaces from "./workspaces.ts";
+
+export interface RunningControlPlane extends ControlPlane {
+  /** To be called first: records the clusters, cleans up after crashes, then takes jobs and sweeps until `stop`. */
+  start(): Promise<void>;
+  /** Lets tenants in progress end, hands deployments over, waits for work in the background. The store stays open. */
+  stop(): Promise<void>;
+  /** One sweep now, as `start` and the clock do. */
+  sweep(): Promise<void>;
+  /** Resolves when no work is left in the background. */
+  settled(): Promise<void>;
+}
+
+/** @throws RangeError for a configuration without clusters. */
+export function createControlPlane(options: ControlOptions): RunningControlPlane {
+  const context = makeContext(options);
+  const stopping = new AbortController();
+  const queue = new JobQueue(context, (workspaceId) => runBlueprint(context, workspaceId, stopping.signal));
+  return { ...bindNouns(context), ...bindDeployments(context, queue), ...bindLife(context, queue, stopping) };
+}
+
+/** Gives a function its context, and says "the control database is not reachable" where it is not. */
+function bind<A extends unknown[], R>(
+  context: ControlContext,
+  verb: (context: ControlContext, ...args: A) => Promise<R>,
+): (...args: A) => Promise<R> {
+  return async (...args) => {
+    try {
+      return await verb(context, ...args);
+    } catch (error) {
+      throw translateStoreError(error, "backend_unreachable");
+    }
+  };
+}
+
+type DeploymentVerbs = "createDeployment" | "listDeployments" | "getDeployment" | "waitForDeployment" | "cancelDeployment" | "retryDeployment";
+
+function bindNouns(context: ControlContext): Omit<ControlPlane, DeploymentVerbs> {
+  return {
+    signup: bind(context, accounts.signup),
+    login: bind(context, accounts.login),
+    authenticateKey: bind(context, credentials.authenticateKey),
+    authenticateSession: bind(context, accounts.authenticateSession),
+    listProjects: bind(context, accounts.listProjects),
+    createProject: bind(context, projects.createProject),
+    getProject: bind(context, projects.getProject),
+    renameProject: bind(context, projects.renameProject),
+    deleteProject: bind(context, projects.deleteProject),
+    listCredentials: bind(context, credentials.listCredentials),
+    createCredential: bind(context, credentials.createCredential),
+    revokeCredential: bind(context, credentials.revokeCredential),
+    rotateCredential: bind(context, credentials.rotateCredential),
+    listWorkspaces: bind(context, workspaces.listWorkspaces),
+    createWorkspace: bind(context, workspaces.createWorkspace),
+    getWorkspace: bind(context, workspaces.getWorkspace),
+    describeWorkspace: bind(context, workspaces.describeWorkspace),
+    deleteWorkspace: bind(context, workspaces.deleteWorkspace),
+    queryWorkspace: bind(context, queries.queryWorkspace),
+    getWorkspaceSettings: bind(context, settings.getWorkspaceSettings),
+    updateWorkspaceSettings: bind(context, settings.updateWorkspaceSettings),
+    listBlueprints: bind(context, blueprints.listBlueprints),
+    getBlueprint: bind(context, blueprints.getBlueprint),
+    listBlueprintVersions: bind(context, blueprints.listBlueprintVersions),
+    getBlueprintVersion: bind(context, blueprints.getBlueprintVersion),
+    listTenants: bind(context, tenants.listTenants),
+    createTenant: bind(context, createTenant),
+    getTenant: bind(context, tenants.getTenant),
+    deleteTenant: bind(context, tenants.deleteTenant),
+    restoreTenant: bind(context, tenants.restoreTenant),
+    suspendTenant: bind(context, tenants.suspendTenant),
+    resumeTenant: bind(context, tenants.resumeTenant),
+    queryTenant: bind(context, queries.queryTenant),
+    getTenantSettings: bind(context, settings.getTenantSettings),
+    updateTenantSettings: bind(context, settings.updateTenantSettings),
+    checkReady: bind(context, checkReady),
+  };
+}
+
+function bindDeployments(context: ControlContext, queue: JobQueue): Pick<ControlPlane, DeploymentVerbs> {
+  return {
+    createDeployment: bind(context, (ctx, ...args: Parameters<ControlPlane["createDeployment"]>) =>
+      deployments.createDeployment(ctx, queue, ...args),
+    ),
+    listDeployments: bind(context, deployments.listDeployments),
+    getDeployment: bind(context, deployments.getDeployment),
+    waitForDeployment: bind(context, deployments.waitForDeployment),
+    cancelDeployment: bind(context, (ctx, ...args: Parameters<ControlPlane["cancelDeployment"]>) =>
+      deployments.cancelDeployment(ctx, queue, ...args),
+    ),
+    retryDeployment: bind(context, (ctx, ...args: Parameters<ControlPlane["retryDeployment"]>) => deployments.retryDeployment(ctx, queue, ...args)),
+  };
+}
+
+function bindLife(
+  context: ControlContext,
+  queue: JobQueue,
+  stopping: AbortController,
+): Pick<RunningControlPlane, "start" | "stop" | "sweep" | "settled"> {
+  let stopSweeping: (() => void) | undefined;
+  return {
+    async start() {
+      await checkMasterKey(context);
+      await recordClusters(context);
+      await queue.start();
+      await sweep(context, queue);
+      stopSweeping = context.clock.every(context.config.sweepMs, () => context.background.runOnce("sweep", () => sweep(context, queue)));
+    },
+    async stop() {
+      stopSweeping?.();
+      stopping.abort(new Error("the control plane is stopping"));
+      await context.background.stop();
+      await queue.stop();
+    },
+    sweep: () => sweep(context, queue),
+    settled: () => context.background.settled(),
+  };
+}
+
+/** Verifiers are of no use under another master key; better said at the start than at every login. */
+async function checkMasterKey(context: ControlContext): Promise<void> {
+  const fingerprint = context.secrets.lookupHash("master key of this store");
+  const { db } = context.store;
+  await db
+    .insertInto("meta")
+    .values({ key: "master_key", value: fingerprint })
+    .onConflict((oc) => oc.column("key").doNothing())
+    .execute();
+  const row = await db.selectFrom("meta").select("value").where("key", "=", "master_key").executeTakeFirstOrThrow();
+  if (row.value !== fingerprint) {
+    throw new Error(
+      "Cannot use this control database with this master key: its credentials were made under another one. Give the master key it was set up with.",
+    );
+  }
+}
+
+async function recordClusters(context: ControlContext): Promise<void> {
+  const rows = context.config.clusters.map((cluster) => ({ ...cluster, created_at: nowDate(context) }));
+  await context.store.db
+    .insertInto("clusters")
+    .values(rows)
+    .onConflict((oc) => oc.column("id").doUpdateSet((eb) => ({ name: eb.ref("excluded.name") })))
+    .execute();
+}

@@ -1,0 +1,153 @@
+/** One tenant of a deployment: brought up, and the outcome recorded. Suspended tenants are deployed like others, so that they are current when they resume. */
+import { type Kysely, sql } from "kysely";
+import type { ApplyResult } from "../../core/cluster-admin.ts";
+import { GatewayError } from "../../core/errors.ts";
+import type { BlueprintVersion, DeploymentResultState, PhysicalDatabase } from "../../core/model.ts";
+import { notifyChange, notifyDeployment } from "../store/changes.ts";
+import { toPhysical } from "../store/rows.ts";
+import type { Tables } from "../store/schema.ts";
+import type { ControlContext } from "./context.ts";
+
+export interface DeployTask {
+  readonly deploymentId: string;
+  readonly projectId: string;
+  readonly workspaceId: string;
+  readonly version: number;
+  readonly lockTimeoutMs: number;
+  /** Versions 1 … `version`. */
+  readonly versions: readonly BlueprintVersion[];
+  readonly tenantId: string;
+}
+
+interface Outcome {
+  readonly status: DeploymentResultState;
+  readonly from_version?: number;
+  readonly to_version?: number;
+  readonly error?: string | null;
+  readonly sqlstate?: string | null;
+  readonly tries: number;
+}
+
+/** What PostgreSQL says when a lock was not to be had; such failures have used every try. */
+const lockFailures = ["55P03", "40P01", "40001"];
+
+/** @returns false when the deployment was cancelled or is another instance's by now: stop here. */
+export async function deployTenant(context: ControlContext, task: DeployTask): Promise<boolean> {
+  if (!(await markRunning(context, task))) return false;
+  const startedMs = context.clock.nowMs();
+  const outcome = await bringUp(context, task);
+  const durationMs = Math.round(context.clock.nowMs() - startedMs);
+  return await record(context, task, outcome, durationMs);
+}
+
+async function markRunning(context: ControlContext, task: DeployTask): Promise<boolean> {
+  return await context.store.transaction(async (trx) => {
+    if (!(await holdClaim(context, trx, task, true))) return false;
+    await trx
+      .updateTable("deployment_results")
+      .set({ status: "running" })
+      .where("deployment_id", "=", task.deploymentId)
+      .where("tenant_id", "=", task.tenantId)
+      .execute();
+    await notifyDeployment(trx, task.deploymentId);
+    return true;
+  });
+}
+
+/** Shared row lock: as long as the transaction lasts nobody takes the deployment over. */
+async function holdClaim(context: ControlContext, trx: Kysely<Tables>, task: DeployTask, unlessCancelled: boolean): Promise<boolean> {
+  const row = await trx
+    .selectFrom("deployments")
+    .select(["claimed_by", "cancel_requested"])
+    .where("id", "=", task.deploymentId)
+    .where("state", "=", "running")
+    .forShare()
+    .executeTakeFirst();
+  return row !== undefined && row.claimed_by === context.claims.key && !(unlessCancelled && row.cancel_requested);
+}
+
+async function bringUp(context: ControlContext, task: DeployTask): Promise<Outcome> {
+  const found = await findDatabase(context, task);
+  if ("skipped" in found) return { status: "skipped", error: found.skipped, tries: 0 };
+  try {
+    const options = { lockTimeoutMs: task.lockTimeoutMs, attempts: context.config.deploymentAttempts };
+    return succeeded(task, await context.admin.applyVersions(found.database, task.versions, options));
+  } catch (error) {
+    const now = await findDatabase(context, task);
+    if ("skipped" in now) return { status: "skipped", error: now.skipped, tries: 1 };
+    return await failed(context, found, error);
+  }
+}
+
+function succeeded(task: DeployTask, result: ApplyResult): Outcome {
+  const versions = { from_version: result.fromVersion, to_version: result.toVersion, tries: result.attempts };
+  if (result.fromVersion > task.version) return { ...versions, status: "skipped", error: `already at version ${result.fromVersion}` };
+  return { ...versions, status: "done" };
+}
+
+/** The database may have come part of the way: versions that cannot run in a transaction are committed one by one. */
+async function failed(context: ControlContext, known: { database: PhysicalDatabase; version: number }, error: unknown): Promise<Outcome> {
+  const expected = error instanceof GatewayError;
+  if (!expected) context.log.write("error", "deployment to a tenant failed", { reason: error instanceof Error ? error.message : String(error) });
+  const reached = await context.admin.readAppliedVersion(known.database).catch(() => known.version); // unreachable: what is known goes on standing
+  const sqlstate = expected ? error.sqlstate : null;
+  return {
+    status: "failed",
+    from_version: known.version,
+    to_version: reached,
+    error: expected ? error.message : "internal error; see the gateway's log",
+    sqlstate,
+    tries: sqlstate !== null && lockFailures.includes(sqlstate) ? context.config.deploymentAttempts : 1,
+  };
+}
+
+async function findDatabase(
+  context: ControlContext,
+  task: DeployTask,
+): Promise<{ database: PhysicalDatabase; version: number } | { skipped: string }> {
+  const row = await context.store.db
+    .selectFrom("tenant_databases as td")
+    .innerJoin("tenants as t", (join) => join.onRef("t.project_id", "=", "td.project_id").onRef("t.id", "=", "td.tenant_id"))
+    .innerJoin("databases as d", "d.name", "td.database_name")
+    .select(["t.state", "td.version", "td.database_name", "d.cluster_id", "d.password_generation"])
+    .where("td.project_id", "=", task.projectId)
+    .where("td.tenant_id", "=", task.tenantId)
+    .where("td.workspace_id", "=", task.workspaceId)
+    .executeTakeFirst();
+  const database = row && toPhysical(row);
+  if (!row || !database || row.state === "deleting" || row.state === "creating") return { skipped: "tenant was deleted" };
+  if (row.state === "trash") return { skipped: "tenant is in trash" };
+  return { database, version: row.version };
+}
+
+/** The result, the tenant's version and the word to the data path, together. */
+async function record(context: ControlContext, task: DeployTask, outcome: Outcome, durationMs: number): Promise<boolean> {
+  const { tries, ...columns } = outcome;
+  return await context.store.transaction(async (trx) => {
+    if (!(await holdClaim(context, trx, task, false))) return false;
+    await trx
+      .updateTable("deployment_results")
+      .set({ ...columns, duration_ms: durationMs, attempts: sql`attempts + ${tries}` })
+      .where("deployment_id", "=", task.deploymentId)
+      .where("tenant_id", "=", task.tenantId)
+      .execute();
+    if (typeof columns.to_version === "number") await recordVersion(trx, task, columns.to_version);
+    if ((columns.to_version ?? 0) > (columns.from_version ?? 0)) {
+      await notifyChange(trx, { projectId: task.projectId, tenantId: task.tenantId, workspaceId: task.workspaceId, schemaChanged: true });
+    }
+    await notifyDeployment(trx, task.deploymentId);
+    return true;
+  });
+}
+
+async function recordVersion(trx: Kysely<Tables>, task: DeployTask, version: number): Promise<void> {
+  const row = await trx
+    .updateTable("tenant_databases")
+    .set({ version })
+    .where("project_id", "=", task.projectId)
+    .where("tenant_id", "=", task.tenantId)
+    .where("workspace_id", "=", task.workspaceId)
+    .returning("database_name")
+    .executeTakeFirst();
+  if (row?.database_name) await trx.updateTable("databases").set({ version }).where("name", "=", row.database_name).execute();
+}

@@ -1,0 +1,29 @@
+/** What instances tell each other, as LISTEN/NOTIFY payloads sent inside the transaction they are about. */
+import { type Kysely, sql } from "kysely";
+import type { Change } from "../../core/directory.ts";
+import type { Tables } from "./schema.ts";
+
+export const changeChannel = "tenantry_changes";
+/** Progress of deployments, apart from changes because it invalidates nothing. Payload: the deployment's id. */
+export const deploymentChannel = "tenantry_deployments";
+
+/** Announces a change; it is delivered when the transaction commits, and never when it does not. */
+export async function notifyChange(db: Kysely<Tables>, change: Change): Promise<void> {
+  await sql`select pg_notify(${changeChannel}, ${JSON.stringify(change)})`.execute(db);
+}
+
+export async function notifyDeployment(db: Kysely<Tables>, deploymentId: string): Promise<void> {
+  await sql`select pg_notify(${deploymentChannel}, ${deploymentId})`.execute(db);
+}
+
+/** @returns undefined for anything that is not a change, as from another program on the same channel. */
+export function parseChange(payload: string): Change | undefined {
+  let value: unknown;
+  try {
+    value = JSON.parse(payload);
+  } catch {
+    return undefined;
+  }
+  if (typeof value !== "object" || value === null) return undefined;
+  return typeof (value as Change).projectId === "string" ? (value as Change) : undefined;
+}

@@ -1,0 +1,190 @@
+/** The tables of schema `tenantry` as Kysely sees them. Columns are described where their names do not say enough. */
+import type { ColumnType, Generated, JSONColumnType } from "kysely";
+import type {
+  BlueprintVersion,
+  DatabaseSettings,
+  DeploymentResultState,
+  DeploymentState,
+  EngineName,
+  TenantState,
+  Verifier,
+  WorkspaceState,
+} from "../../core/model.ts";
+import type { Role } from "../../core/role.ts";
+import type { Scope } from "../../core/scope.ts";
+
+export const storeSchema = "tenantry";
+
+type Nullable<T> = ColumnType<T | null, T | null | undefined, T | null>;
+type Settings = JSONColumnType<Partial<DatabaseSettings>>;
+
+export interface AccountRow {
+  id: string;
+  /** Lower case. */
+  email: string;
+  password_hash: string;
+  created_at: Date;
+}
+
+export interface AccountSessionRow {
+  token_hash: string;
+  account_id: string;
+  expires_at: Date;
+}
+
+export interface ProjectRow {
+  id: string;
+  name: string;
+  account_id: Nullable<string>;
+  state: Generated<"ready" | "deleting">;
+  scram_salt: Uint8Array;
+  scram_iterations: number;
+  created_at: Date;
+}
+
+export interface CredentialRow {
+  id: string;
+  project_id: string;
+  name: string;
+  role: Role;
+  scope_type: Scope["type"];
+  scope_values: string[];
+  prefix: string;
+  created_at: Date;
+  expires_at: Nullable<Date>;
+  revoked_at: Nullable<Date>;
+  last_used_at: Nullable<Date>;
+}
+
+export interface VerifierRow {
+  lookup_hash: string;
+  credential_id: string;
+  use: Verifier["use"];
+  stored_key: Uint8Array;
+  server_key: Uint8Array;
+  valid_until: Nullable<Date>;
+}
+
+export interface ClusterRow {
+  id: string;
+  name: string;
+  created_at: Date;
+}
+
+export type DatabaseKind = "workspace" | "template" | "tenant" | "spare";
+export type DatabaseState = "creating" | "ready" | "deleting";
+
+/** Every physical database that exists or may exist on a cluster: the row is written before the database is made and removed after it is dropped. */
+export interface DatabaseRow {
+  name: string;
+  cluster_id: string;
+  project_id: string;
+  workspace_id: string;
+  kind: DatabaseKind;
+  state: DatabaseState;
+  /** Blueprint version applied, as far as the store knows. */
+  version: Generated<number>;
+  password_generation: Generated<number>;
+  /** Whether clients may connect, as last set on the cluster. */
+  connectable: Generated<boolean>;
+  /** Presence key of the instance at work on it; see presence.ts. */
+  claimed_by: Nullable<number>;
+  created_at: Date;
+}
+
+export interface WorkspaceRow {
+  id: string;
+  project_id: string;
+  name: string;
+  engine: EngineName;
+  mode: "tenant" | "control";
+  state: WorkspaceState;
+  database_name: Nullable<string>;
+  redirect_to: Nullable<string>;
+  settings: Settings;
+  /** Newest blueprint version, and the capture log's row it came from. */
+  version: Generated<number>;
+  last_ddl_id: Generated<number>;
+  created_at: Date;
+}
+
+export interface BlueprintVersionRow {
+  workspace_id: string;
+  version: number;
+  ddl_id: number;
+  sql: BlueprintVersion["sql"];
+  command_tag: string;
+  search_path: string;
+  transactional: boolean;
+  captured_at: Date;
+}
+
+export interface TenantRow {
+  project_id: string;
+  id: string;
+  state: TenantState;
+  /** What `restore` goes back to. */
+  state_before_trash: Nullable<"ready" | "suspended">;
+  trashed_at: Nullable<Date>;
+  claimed_by: Nullable<number>;
+  created_at: Date;
+}
+
+export interface TenantDatabaseRow {
+  project_id: string;
+  tenant_id: string;
+  workspace_id: string;
+  engine: EngineName;
+  isolation_level: 1 | 2;
+  database_name: Nullable<string>;
+  version: number;
+  settings: Settings;
+  state: "creating" | "ready";
+  claimed_by: Nullable<number>;
+}
+
+export interface DeploymentRow {
+  id: string;
+  /** Order of work within a blueprint; a retry goes to the end. */
+  position: Generated<number>;
+  project_id: string;
+  workspace_id: string;
+  version: number;
+  state: DeploymentState;
+  cancel_requested: Generated<boolean>;
+  concurrency: number;
+  lock_timeout_ms: number;
+  claimed_by: Nullable<number>;
+  created_at: Date;
+  started_at: Nullable<Date>;
+  finished_at: Nullable<Date>;
+}
+
+export interface DeploymentResultRow {
+  deployment_id: string;
+  tenant_id: string;
+  status: DeploymentResultState;
+  from_version: Nullable<number>;
+  to_version: Nullable<number>;
+  duration_ms: Nullable<number>;
+  error: Nullable<string>;
+  sqlstate: Nullable<string>;
+  attempts: Generated<number>;
+}
+
+export interface Tables {
+  accounts: AccountRow;
+  account_sessions: AccountSessionRow;
+  projects: ProjectRow;
+  credentials: CredentialRow;
+  verifiers: VerifierRow;
+  clusters: ClusterRow;
+  databases: DatabaseRow;
+  workspaces: WorkspaceRow;
+  blueprint_versions: BlueprintVersionRow;
+  tenants: TenantRow;
+  tenant_databases: TenantDatabaseRow;
+  deployments: DeploymentRow;
+  deployment_results: DeploymentResultRow;
+  meta: { key: string; value: string };
+}

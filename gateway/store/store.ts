@@ -1,0 +1,133 @@
+/** Opens the durable store: connection pools, schema, change feed and locks on one PostgreSQL database. */
+import { Kysely, PostgresDialect, type Transaction } from "kysely";
+import pg from "pg";
+import type { Clock } from "../../core/clock.ts";
+import type { Change, RouteSource } from "../../core/directory.ts";
+import type { Log } from "../../core/log.ts";
+import { ChangeFeed } from "./change-feed.ts";
+import { type LockMode, withAdvisoryLock } from "./locks.ts";
+import { migrate } from "./migrate.ts";
+import { makePresenceKey } from "./presence.ts";
+import { StoreRouteSource } from "./route-source.ts";
+import { storeSchema, type Tables } from "./schema.ts";
+
+/** How to reach the control database: a URL, or its parts. `host` may be the directory of a Unix socket. */
+export interface StoreConnection {
+  readonly connectionString?: string | undefined;
+  readonly host?: string | undefined;
+  readonly port?: number | undefined;
+  readonly user?: string | undefined;
+  readonly password?: string | undefined;
+  readonly database?: string | undefined;
+  readonly ssl?: boolean | { readonly rejectUnauthorized?: boolean; readonly ca?: string } | undefined;
+}
+
+export interface StoreOptions {
+  readonly connection: StoreConnection;
+  readonly clock: Clock;
+  readonly log: Log;
+  /** Connections for queries; default 10. Locks have at most 4 more, the change feed one. */
+  readonly poolSize?: number | undefined;
+  /** How long to wait for a connection before the store counts as away; default 5000. */
+  readonly connectTimeoutMs?: number | undefined;
+  /** How often the feed's connection is checked; default 10,000. */
+  readonly heartbeatMs?: number | undefined;
+}
+
+export interface Store {
+  readonly db: Kysely<Tables>;
+  /** This instance's number on the rows it is at work on; see presence.ts. */
+  readonly presenceKey: number;
+  /** What the data path reads. */
+  readonly routes: RouteSource;
+  transaction<T>(work: (trx: Transaction<Tables>) => Promise<T>): Promise<T>;
+  /** Holds a named lock across instances while `work` runs. Never nested. */
+  withLock<T>(name: string, mode: LockMode, work: () => Promise<T>): Promise<T>;
+  onChange(listener: (change: Change | undefined) => void): () => void;
+  /** Progress of a deployment, from any instance; undefined when events may have been missed. */
+  onDeployment(listener: (deploymentId: string | undefined) => void): () => void;
+  /** Statements as the job queue library gives them, which may be several at once with their own transaction. */
+  executeSql(text: string, values?: readonly unknown[]): Promise<{ rows: Record<string, unknown>[] }>;
+  /** @throws when the control database does not answer. */
+  ping(): Promise<void>;
+  close(): Promise<void>;
+}
+
+/** int8 as numbers: none of ours comes near 2^53. Everything else as node-postgres has it. */
+const types: pg.CustomTypesConfig = {
+  getTypeParser: ((oid: number, format?: "text" | "binary") =>
+    oid === 20 ? Number : pg.types.getTypeParser(oid, format as "text")) as pg.CustomTypesConfig["getTypeParser"],
+};
+
+function makePool(connection: pg.ClientConfig, max: number, log: Log): pg.Pool {
+  const pool = new pg.Pool({ ...connection, max, idleTimeoutMillis: 30_000 });
+  // An idle connection that breaks leaves the pool by itself; without a listener it would end the process.
+  pool.on("error", (error) => log.write("warn", "store connection lost", { reason: error.message }));
+  return pool;
+}
+
+function toClientConfig(options: StoreOptions): pg.ClientConfig {
+  const given = Object.entries(options.connection).filter(([, value]) => value !== undefined);
+  return {
+    ...Object.fromEntries(given),
+    application_name: "tenantry store",
+    connectionTimeoutMillis: options.connectTimeoutMs ?? 5_000,
+    keepAlive: true,
+    types,
+  };
+}
+
+/** Connects, migrates and starts the change feed. @throws {StoreTooNewError}, or the driver's error when the database cannot be reached. */
+export async function openStore(options: StoreOptions): Promise<Store> {
+  const connection = toClientConfig(options);
+  const pool = makePool(connection, options.poolSize ?? 10, options.log);
+  const lockPool = makePool({ ...connection, application_name: "tenantry locks", connectionTimeoutMillis: 0 }, 4, options.log);
+  const presenceKey = makePresenceKey(crypto.getRandomValues(new Uint8Array(4)));
+  const feed = new ChangeFeed({
+    connection: { ...connection, application_name: "tenantry changes" },
+    presenceKey,
+    clock: options.clock,
+    log: options.log,
+    heartbeatMs: options.heartbeatMs ?? 10_000,
+  });
+  try {
+    await migrate(pool, options.log);
+    await feed.start();
+  } catch (error) {
+    await Promise.all([feed.stop(), pool.end(), lockPool.end()]);
+    throw error;
+  }
+  const db = new Kysely<Tables>({ dialect: new PostgresDialect({ pool }) }).withSchema(storeSchema);
+  const onChange = (listener: (change: Change | undefined) => void) => feed.onChange(listener);
+  return {
+    db,
+    presenceKey,
+    routes: new StoreRouteSource(db, options.clock, onChange),
+    transaction: (work) => db.transaction().execute(work),
+    withLock: (name, mode, work) => withAdvisoryLock(lockPool, name, mode, work),
+    onChange,
+    onDeployment: (listener) => feed.onDeployment(listener),
+    executeSql: (text, values) => executeSql(pool, text, values),
+    async ping() {
+      await pool.query("select 1");
+    },
+    async close() {
+      await feed.stop();
+      await lockPool.end();
+      await db.destroy(); // ends `pool`
+    },
+  };
+}
+
+/** A failed script may leave its transaction open, so after an error the connection is not used again. */
+async function executeSql(pool: pg.Pool, text: string, values?: readonly unknown[]): Promise<{ rows: Record<string, unknown>[] }> {
+  const client = await pool.connect();
+  try {
+    const result = await client.query(text, values as unknown[] | undefined);
+    client.release();
+    return { rows: result.rows ?? [] };
+  } catch (error) {
+    client.release(true);
+    throw error;
+  }
+}
