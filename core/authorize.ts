@@ -2,8 +2,8 @@
 import type { Directory, RouteTarget } from "./directory.ts";
 import { GatewayError } from "./errors.ts";
 import type { Grant, Identity } from "./identity.ts";
-import type { LiveDatabases } from "./live.ts";
-import { type EngineName, type PhysicalDatabase, proxyNames } from "./model.ts";
+import { credentialGone, isUsable, type LiveDatabases } from "./live.ts";
+import { type Credential, type EngineName, type PhysicalDatabase, proxyNames } from "./model.ts";
 import { assertScopeReaches, parseDatabaseName } from "./scope.ts";
 
 export interface AuthorizeDeps {
@@ -15,7 +15,7 @@ export interface AuthorizeDeps {
 
 /**
  * Decides what a proven credential may reach here, and takes a place under `max_connections`.
- * @throws {GatewayError} no_such_database, tenant_suspended, tenant_in_trash, not_ready, scope_denied, wrong_engine, max_connections, store_unavailable.
+ * @throws {GatewayError} no_such_database, tenant_suspended, tenant_in_trash, not_ready, scope_denied, wrong_engine, max_connections, store_unavailable; revoked.
  */
 export async function authorize(identity: Identity, deps: AuthorizeDeps): Promise<Grant> {
   const name = parseDatabaseName(identity.databaseName);
@@ -23,7 +23,9 @@ export async function authorize(identity: Identity, deps: AuthorizeDeps): Promis
   if (!name) throw noSuchDatabase(identity.databaseName);
   // A credential that cannot reach the name is told so whether or not it exists: existence is not its business.
   if (scope.type !== "project") assertScopeReaches(scope, name);
-  const { target } = await deps.directory.findRoute(identity.projectId, identity.databaseName);
+  const { target, candidates, others } = await deps.directory.findRoute(identity.projectId, identity.databaseName);
+  // The exchange may have taken as long as the login timeout: what was revoked meanwhile must not slip in.
+  if (!isStillUsable(identity.credential.id, [...candidates, ...others], deps.live.wallMs)) throw credentialGone();
   if (!target) throw noSuchDatabase(identity.databaseName);
   assertState(target, identity.databaseName);
   assertScopeReaches(scope, name);
@@ -40,6 +42,10 @@ export async function authorize(identity: Identity, deps: AuthorizeDeps): Promis
       deps.live.leave(live);
     },
   };
+}
+
+function isStillUsable(id: string, credentials: readonly Credential[], wallMs: number): boolean {
+  return credentials.some((credential) => credential.id === id && isUsable(credential, wallMs));
 }
 
 function noSuchDatabase(databaseName: string): GatewayError {

@@ -52,6 +52,16 @@ export interface RouteSource {
   onChange(listener: (change: Change | undefined) => void): () => void;
 }
 
+/** A question on its way to the store. Stale once something it may be about has changed. */
+interface Flight {
+  readonly projectId: string;
+  isStale: boolean;
+  answer: Promise<unknown>;
+}
+
+/** How often a look-up that is overtaken by changes is made again. */
+const maxTries = 5;
+
 interface Entry<T> {
   readonly value: T;
   readonly atMs: number;
@@ -73,9 +83,7 @@ export class Directory {
   /** Names that are no project, apart from the known ones so that guessing cannot push those out. */
   readonly #unknown = new Map<string, Entry<undefined>>();
   readonly #routes = new Map<string, Entry<Route>>();
-  readonly #inFlight = new Map<string, Promise<unknown>>();
-  /** Counts change events, so that an answer fetched before a change is not cached after it. */
-  #generation = 0;
+  readonly #inFlight = new Map<string, Flight>();
 
   constructor(source: RouteSource, clock: Clock, options: DirectoryOptions = { freshMs: 60_000, maxEntries: 50_000 }) {
     this.#source = source;
@@ -88,22 +96,22 @@ export class Directory {
   async findProjectKeys(projectId: string): Promise<ProjectKeys | undefined> {
     const unknown = this.#unknown.get(projectId);
     if (unknown && this.#clock.nowMs() - unknown.atMs < this.#options.freshMs) return undefined;
-    const generation = this.#generation;
-    const keys = await this.#find(this.#projects, projectId, () => this.#source.findProjectKeys(projectId));
-    if (!keys && generation === this.#generation) this.#remember(this.#unknown, projectId, undefined);
-    return keys;
+    return this.#find(this.#projects, projectId, projectId, () => this.#source.findProjectKeys(projectId));
   }
 
   /** @throws what the source throws, when nothing is known yet. */
   async findRoute(projectId: string, databaseName: string): Promise<Route> {
-    const route = await this.#find(this.#routes, routeKey(projectId, databaseName), () => this.#source.findRoute(projectId, databaseName));
+    const route = await this.#find(this.#routes, projectId, routeKey(projectId, databaseName), () => this.#source.findRoute(projectId, databaseName));
     return route as Route;
   }
 
   /** Drops what a change may have touched. */
   forget(change: Change | undefined): void {
-    this.#generation++;
-    this.#inFlight.clear();
+    for (const [key, flight] of this.#inFlight) {
+      if (change && change.projectId !== flight.projectId) continue;
+      flight.isStale = true;
+      this.#inFlight.delete(key);
+    }
     if (!change) {
       this.#projects.clear();
       this.#unknown.clear();
@@ -116,32 +124,45 @@ export class Directory {
     for (const key of this.#routes.keys()) if (key.startsWith(prefix)) this.#routes.delete(key);
   }
 
-  async #find<T>(cache: Map<string, Entry<T>>, key: string, ask: () => Promise<T | undefined>): Promise<T | undefined> {
+  async #find<T>(cache: Map<string, Entry<T>>, projectId: string, key: string, ask: () => Promise<T | undefined>): Promise<T | undefined> {
     const known = cache.get(key);
     if (known && this.#clock.nowMs() - known.atMs < this.#options.freshMs) return known.value;
     try {
-      return await this.#ask(cache, key, ask);
+      for (let tries = 1; ; tries++) {
+        const { value, isStale } = await this.#ask(cache, projectId, key, ask);
+        // What was read before a change must not be acted upon after it.
+        if (!isStale || tries === maxTries) return value;
+      }
     } catch (error) {
       if (known) return known.value; // the data plane outlives the store: what was known goes on working
       throw error;
     }
   }
 
-  #ask<T>(cache: Map<string, Entry<T>>, key: string, ask: () => Promise<T | undefined>): Promise<T | undefined> {
-    const flightKey = `${cache === (this.#routes as unknown) ? "r" : "p"}${key}`;
-    const flying = this.#inFlight.get(flightKey) as Promise<T | undefined> | undefined;
-    if (flying) return flying;
-    const generation = this.#generation;
-    const flight = ask()
+  #ask<T>(
+    cache: Map<string, Entry<T>>,
+    projectId: string,
+    key: string,
+    ask: () => Promise<T | undefined>,
+  ): Promise<{ value: T | undefined; isStale: boolean }> {
+    const isRoute = cache === (this.#routes as unknown);
+    const flightKey = `${isRoute ? "r" : "p"}${key}`;
+    const flying = this.#inFlight.get(flightKey);
+    if (flying) return flying.answer as Promise<{ value: T | undefined; isStale: boolean }>;
+    const flight: Flight = { projectId, isStale: false, answer: Promise.resolve() };
+    const answer = ask()
       .then((value) => {
-        if (value !== undefined && generation === this.#generation) this.#remember(cache, key, value);
-        return value;
+        if (flight.isStale) return { value, isStale: true };
+        if (value !== undefined) this.#remember(cache, key, value);
+        else if (!isRoute) this.#remember(this.#unknown, key, undefined);
+        return { value, isStale: false };
       })
       .finally(() => {
         if (this.#inFlight.get(flightKey) === flight) this.#inFlight.delete(flightKey);
       });
+    flight.answer = answer;
     this.#inFlight.set(flightKey, flight);
-    return flight;
+    return answer;
   }
 
   #remember<T>(cache: Map<string, Entry<T>>, key: string, value: T): void {

@@ -141,11 +141,10 @@ export function isLoopback(address: string): boolean {
 /** A test of addresses against CIDRs. @throws RangeError naming the first that is none. */
 export function matchCidrs(cidrs: readonly string[]): (address: string) => boolean {
   const nets = cidrs.map((cidr) => {
-    const [base = "", bitsText] = cidr.split("/");
+    const [, base = "", bitsText] = /^([^/]*)(?:\/(\d{1,3}))?$/.exec(cidr) ?? [];
     const bits = addressBits(base);
     const prefix = bitsText === undefined ? bits?.length : Number(bitsText);
-    if (!bits || prefix === undefined || !Number.isInteger(prefix) || prefix < 0 || prefix > bits.length)
-      throw new RangeError(`"${cidr}" is not a CIDR`);
+    if (!bits || prefix === undefined || prefix > bits.length) throw new RangeError(`"${cidr}" is not a CIDR`);
     return { length: bits.length, prefix: bits.slice(0, prefix) };
   });
   if (nets.length === 0) return () => false;

@@ -75,6 +75,11 @@ export class LiveDatabases {
     await Promise.all(touched.map((live) => this.#refresh(live)));
   }
 
+  /** Wall-clock time, for what expires. */
+  get wallMs(): number {
+    return this.#clock.wallMs();
+  }
+
   stop(): void {
     this.#stop();
   }
@@ -89,8 +94,10 @@ export class LiveDatabases {
       return;
     }
     const ended = endOfTarget(route.target);
-    const physicalChanged = route.target?.database?.name !== live.target.database?.name;
-    if (ended || physicalChanged || !route.target) {
+    const isGone = route.target?.tenant?.state === "deleting" || route.target?.workspaceState === "deleting";
+    const isMoved =
+      route.target?.database?.name !== live.target.database?.name || route.target?.database?.clusterId !== live.target.database?.clusterId;
+    if (ended || isGone || isMoved || !route.target) {
       const error = ended ?? new GatewayError("revoked", `terminating connection: database "${live.databaseName}" was moved or removed`);
       for (const session of [...live.sessions]) session.terminate(error);
       return;
@@ -125,7 +132,7 @@ function endOfTarget(target: RouteTarget | undefined): GatewayError | undefined 
   return undefined;
 }
 
-function credentialGone(): GatewayError {
+export function credentialGone(): GatewayError {
   return new GatewayError("revoked", "terminating connection: the credential was revoked or has expired");
 }
 

@@ -18,6 +18,8 @@ export class PipeReader implements PipeSink {
   #length = 0;
   #waiting: { bytes: number; resolve: (bytes: Uint8Array) => void; reject: (error: unknown) => void } | undefined;
   #failure: unknown;
+  /** Called when the peer leaves; for work between two reads that is pointless without it. */
+  onClosed: ((reason: PipeClosedError) => void) | undefined;
   readonly #onAbort = () => this.#fail(this.#signal.reason);
 
   constructor(pipe: BytePipe, maxBuffered: number, signal: AbortSignal) {
@@ -76,7 +78,9 @@ export class PipeReader implements PipeSink {
   drain(): void {}
 
   closed(error?: Error): void {
-    this.#fail(new PipeClosedError(error));
+    const reason = new PipeClosedError(error);
+    this.#fail(reason);
+    this.onClosed?.(reason);
   }
 
   #fail(reason: unknown): void {

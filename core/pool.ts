@@ -58,16 +58,21 @@ interface Slot<B> {
   retired: boolean;
 }
 
-interface Waiter {
-  readonly grantSlot: () => void;
+interface Waiter<B> {
+  /** Gives it a backend with its key, or room for a new one; the count passes along with either. */
+  readonly serve: (slot: Slot<B> | undefined) => void;
+  readonly refuse: (reason: unknown) => void;
   readonly key: string;
 }
+
+/** A backend that does not answer its reset in this time is closed. */
+const resetTimeoutMs = 10_000;
 
 class ClusterPool<B extends PooledBackend> {
   /** Idle ones, least recently used first. */
   readonly idle: Set<Slot<B>> = new Set();
   readonly leased: Set<Slot<B>> = new Set();
-  readonly waiters: Set<Waiter> = new Set();
+  readonly waiters: Set<Waiter<B>> = new Set();
   /** Idle, leased, dialling and resetting ones together. */
   open = 0;
 }
@@ -101,18 +106,16 @@ export class Pool<B extends PooledBackend> {
    * @throws {GatewayError} no_backend_slot after `connectWaitMs`; backend_unreachable; the signal's reason.
    */
   async acquire(request: BackendRequest, signal: AbortSignal): Promise<Lease<B>> {
+    if (signal.aborted) throw signal.reason;
+    if (this.#closed) throw poolClosed();
     const cluster = this.#cluster(request.database.clusterId);
     const key = poolKey(request);
     const idle = this.#takeIdle(cluster, key);
     if (idle) return this.#lend(cluster, idle);
     if (cluster.open < this.#options.budget) cluster.open++;
     else if (!this.#evict(cluster)) {
-      await this.#waitForSlot(cluster, key, signal, request.displayName);
-      const given = this.#takeIdle(cluster, key);
-      if (given) {
-        this.#freeSlot(cluster);
-        return this.#lend(cluster, given);
-      }
+      const given = await this.#waitForSlot(cluster, key, signal, request.displayName);
+      if (given) return this.#lend(cluster, given);
     }
     return this.#dialInto(cluster, key, request, signal);
   }
@@ -146,7 +149,10 @@ export class Pool<B extends PooledBackend> {
   close(): void {
     this.#closed = true;
     this.#stopSweep();
-    for (const cluster of this.#clusters.values()) for (const slot of [...cluster.idle]) this.#closeSlot(cluster, slot);
+    for (const cluster of this.#clusters.values()) {
+      for (const waiter of [...cluster.waiters]) waiter.refuse(poolClosed());
+      for (const slot of [...cluster.idle]) this.#closeSlot(cluster, slot);
+    }
   }
 
   #cluster(id: string): ClusterPool<B> {
@@ -194,7 +200,7 @@ export class Pool<B extends PooledBackend> {
     let clean = false;
     try {
       await slot.backend.cancelsSettled();
-      clean = reusable && !slot.retired && !this.#closed && (await slot.backend.reset());
+      clean = reusable && !slot.retired && !this.#closed && (await this.#reset(slot.backend));
     } catch (error) {
       this.#log.write("warn", "backend reset failed", { error: String(error) });
     }
@@ -204,29 +210,36 @@ export class Pool<B extends PooledBackend> {
       this.#freeSlot(cluster);
       return;
     }
+    const waiter = cluster.waiters.values().next().value;
+    if (waiter) {
+      // The first in line gets this backend where the key is its own, otherwise the room it takes.
+      const fits = waiter.key === slot.key;
+      if (!fits) slot.backend.close();
+      waiter.serve(fits ? slot : undefined);
+      return;
+    }
     slot.idleSinceMs = this.#clock.nowMs();
     slot.backend.onDeath = () => this.#closeSlot(cluster, slot);
     cluster.idle.add(slot);
-    this.#serveWaiter(cluster, slot.key);
   }
 
-  /** Someone waits: for this very key it gets the backend, otherwise the room it takes. */
-  #serveWaiter(cluster: ClusterPool<B>, key: string): void {
-    const waiter = cluster.waiters.values().next().value;
-    if (!waiter) return;
-    cluster.waiters.delete(waiter);
-    if (waiter.key === key)
-      cluster.open++; // the waiter gives this count back when it takes the idle backend instead
-    else this.#evict(cluster);
-    waiter.grantSlot();
+  async #reset(backend: B): Promise<boolean> {
+    const answered = new AbortController();
+    const tooLate = this.#clock.sleep(resetTimeoutMs, answered.signal).then(
+      () => false,
+      () => false, // it answered
+    );
+    try {
+      return await Promise.race([backend.reset(), tooLate]);
+    } finally {
+      answered.abort();
+    }
   }
 
   #freeSlot(cluster: ClusterPool<B>): void {
     const waiter = cluster.waiters.values().next().value;
-    if (waiter && cluster.open <= this.#options.budget) {
-      cluster.waiters.delete(waiter);
-      waiter.grantSlot(); // the count passes to the waiter
-    } else cluster.open--;
+    if (waiter) waiter.serve(undefined);
+    else cluster.open--;
   }
 
   /** Closes the least recently used idle backend. Its count is the caller's from now on. @returns false when none is idle. */
@@ -246,17 +259,23 @@ export class Pool<B extends PooledBackend> {
     this.#freeSlot(cluster);
   }
 
-  #waitForSlot(cluster: ClusterPool<B>, key: string, signal: AbortSignal, displayName: string): Promise<void> {
+  #waitForSlot(cluster: ClusterPool<B>, key: string, signal: AbortSignal, displayName: string): Promise<Slot<B> | undefined> {
     const giveUp = new AbortController();
-    const waiting = new Promise<void>((resolve, reject) => {
-      const waiter: Waiter = { grantSlot: resolve, key };
-      cluster.waiters.add(waiter);
-      const leave = (reason: unknown) => {
-        if (cluster.waiters.delete(waiter)) reject(reason);
+    const waiting = new Promise<Slot<B> | undefined>((resolve, reject) => {
+      const waiter: Waiter<B> = {
+        key,
+        serve: (slot) => {
+          cluster.waiters.delete(waiter);
+          resolve(slot);
+        },
+        refuse: (reason) => {
+          if (cluster.waiters.delete(waiter)) reject(reason);
+        },
       };
-      signal.addEventListener("abort", () => leave(signal.reason), { signal: giveUp.signal });
+      cluster.waiters.add(waiter);
+      signal.addEventListener("abort", () => waiter.refuse(signal.reason), { signal: giveUp.signal });
       this.#clock.sleep(this.#options.connectWaitMs, giveUp.signal).then(
-        () => leave(slotRefused(displayName, this.#options)),
+        () => waiter.refuse(slotRefused(displayName, this.#options)),
         () => undefined, // the wait ended another way
       );
     });
@@ -272,6 +291,10 @@ export class Pool<B extends PooledBackend> {
       }
     }
   }
+}
+
+function poolClosed(): GatewayError {
+  return new GatewayError("shutdown", "terminating connection due to gateway shutdown");
 }
 
 function slotRefused(displayName: string, options: PoolOptions): GatewayError {

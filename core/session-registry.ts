@@ -131,8 +131,9 @@ export class SessionRegistry {
     this.#sessions.add(session);
     this.#unauthenticated.add(session);
     if (this.#unauthenticated.size > this.#timeouts.maxUnauthenticated) {
-      const oldest = this.#unauthenticated.values().next().value;
-      oldest?.terminate(new GatewayError("login_timeout", "too many clients are logging in; this one was the slowest"));
+      const oldest = this.#unauthenticated.values().next().value as Session;
+      this.#unauthenticated.delete(oldest); // its place is free at once; a burst of connects takes the next oldest ones
+      oldest.terminate(new GatewayError("login_timeout", "too many clients are logging in; this one was the slowest"));
     }
     if (this.#draining) session.drain();
     return session;
