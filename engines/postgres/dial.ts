@@ -155,8 +155,13 @@ export class PostgresBackend implements PooledBackend {
       if (chunk.length - at < 5) return false;
       const end = at + 1 + readUint32(chunk, at + 1);
       if (end > chunk.length || end < at + 5) return false;
-      if (chunk[at] === message.ParameterStatus) this.parameters.set(...decodeParameterStatus(chunk.subarray(at + 5, end)));
-      else if (chunk[at] !== message.NoticeResponse) return false;
+      if (chunk[at] === message.ParameterStatus) {
+        try {
+          this.parameters.set(...decodeParameterStatus(chunk.subarray(at + 5, end)));
+        } catch {
+          return false; // malformed
+        }
+      } else if (chunk[at] !== message.NoticeResponse) return false;
       at = end;
     }
     return true;
@@ -185,13 +190,13 @@ export function createPostgresDialer(deps: DialDeps): BackendDialer<PostgresBack
       try {
         return await logIn(deps, request, signal);
       } catch (error) {
-        if (!(error instanceof BackendRefusedError && error.sqlstate === "28P01")) throw translate(error, request);
+        if (!(error instanceof BackendRefusedError && error.sqlstate === "28P01")) throw translate(error, request, signal);
       }
       try {
         await deps.reassertPassword(request);
         return await logIn(deps, request, signal);
       } catch (error) {
-        throw translate(error, request);
+        throw translate(error, request, signal);
       }
     },
   };
@@ -276,12 +281,13 @@ async function sendCancel(deps: DialDeps, address: ClusterAddress, key: { pid: n
 }
 
 /** What the client is told of a failed login: its own start-up settings' errors unchanged, everything else without names of hosts or roles. */
-function translate(error: unknown, request: BackendRequest): unknown {
+function translate(error: unknown, request: BackendRequest, signal: AbortSignal): unknown {
+  if (signal.aborted) return signal.reason; // the session ended first, and knows why
   if (error instanceof BackendRefusedError) {
     const state = error.sqlstate;
     if (state.startsWith("22") || state === "42704" || state === "42501" || state === "55P02" || state === "42601") return error;
     if (state === "53300")
       return new GatewayError("no_backend_slot", `the database server has no free connection for "${request.displayName}"`, { cause: error });
-  } else if (error instanceof DOMException || (error instanceof GatewayError && error.kind !== "protocol_violation")) return error;
+  } else if (error instanceof GatewayError && error.kind !== "protocol_violation") return error;
   return new GatewayError("backend_unreachable", `database server for "${request.displayName}" is not reachable`, { cause: error });
 }

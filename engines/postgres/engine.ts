@@ -8,7 +8,7 @@ import { GatewayError } from "../../core/errors.ts";
 import { isLoopback } from "../../core/limit.ts";
 import type { LiveDatabases } from "../../core/live.ts";
 import type { Log } from "../../core/log.ts";
-import type { PipeReader } from "../../core/pipe-reader.ts";
+import { PipeClosedError, type PipeReader } from "../../core/pipe-reader.ts";
 import type { Lease, Pool } from "../../core/pool.ts";
 import type { Secrets } from "../../core/secrets.ts";
 import { authenticate, printable } from "./authenticate.ts";
@@ -62,12 +62,24 @@ export function createPostgresEngine(deps: PostgresEngineDeps): FullEngine<Postg
       return authorize(identity, { directory: deps.directory, live: deps.live, engine: "PostgreSQL" });
     },
 
-    lease(login, grant, signal) {
+    async lease(login, grant, signal) {
       const { credential, databaseName } = grant.identity;
-      return deps.pool.acquire(
-        { database: grant.target.database, role: credential.role, parameters: login.startup.parameters, displayName: databaseName },
-        signal,
-      );
+      // A client that leaves while it waits must not keep its place in the line.
+      const giveUp = new AbortController();
+      const onAbort = () => giveUp.abort(signal.reason);
+      signal.addEventListener("abort", onAbort, { once: true });
+      login.reader.onClosed = (reason) => giveUp.abort(reason);
+      if (signal.aborted) onAbort();
+      else if (login.client.isClosed) giveUp.abort(new PipeClosedError());
+      try {
+        return await deps.pool.acquire(
+          { database: grant.target.database, role: credential.role, parameters: login.startup.parameters, displayName: databaseName },
+          giveUp.signal,
+        );
+      } finally {
+        login.reader.onClosed = undefined;
+        signal.removeEventListener("abort", onAbort);
+      }
     },
 
     cancelSecretBytes: (login) => (login.startup.protocolMinor >= 2 ? 32 : 4),

@@ -15,6 +15,8 @@ import { ddlCertain, ddlNone, type StatementSummary, summarize } from "./stateme
 const inspectionBytes = 64 * 1024;
 /** PostgreSQL's own largest message (MaxAllocSize − 1). */
 const maxFrameBytes = 0x3fffffff;
+/** The end of a binary COPY: type, length, int16 −1. */
+const copyTrailerBytes = 7;
 /** How long a cancelled statement may go on before both sides are closed. */
 const cancelGraceMs = 5000;
 
@@ -49,6 +51,7 @@ interface Override {
   readonly error: GatewayError;
   /** "statement": until it ends; "ready": its end was replaced, the rest up to ReadyForQuery is swallowed; "poison": a failing statement of ours fails the transaction. */
   stage: "statement" | "ready" | "poison";
+  readonly atMs: number;
 }
 
 export class Relay {
@@ -65,6 +68,9 @@ export class Relay {
   #clientCarry: Uint8Array | undefined;
   /** Extended-protocol messages went out since the last Sync. */
   #unsynced = false;
+  /** Executes since the last Sync whose end was not seen: behind a Flush a statement runs although no ReadyForQuery is owed. */
+  #executing = 0;
+  /** What the client sent while a cancel request is on its way: it must not be what the request hits. */
   #held: Uint8Array[] | undefined;
 
   // Backend side.
@@ -73,6 +79,8 @@ export class Relay {
   #swallowRest = false;
   #status: number = transactionStatus.idle;
   #copyingIn = false;
+  /** The COPY TO that runs is of the binary format. */
+  #copiesBinary = false;
   #rows = 0;
   #override: Override | undefined;
   /** Replaces the error that a cancelled statement ends with. */
@@ -87,6 +95,8 @@ export class Relay {
   #runningSinceMs = 0;
   #activeAtMs: number;
   #drainError: GatewayError | undefined;
+  /** The backend sent a FATAL error. */
+  #saidGoodbye = false;
 
   constructor(deps: RelayDeps) {
     this.#deps = deps;
@@ -114,13 +124,17 @@ export class Relay {
     };
     this.#client.sink = clientSink;
     this.#backend.sink = backendSink;
+    // A pipe that closed while the lease was awaited says so only once, and that was before.
+    if (this.#client.isClosed) this.#clientGone();
+    else if (this.#backend.isClosed) this.#backendGone();
+    if (this.#isOver) return;
     this.#backend.resume();
     if (early.length > 0) this.#fromClient(early);
     if (!this.#isOver) this.#client.resume();
   }
 
   get isBusy(): boolean {
-    return this.#replies.owed > 0;
+    return this.#replies.owed > 0 || this.#executing > 0;
   }
 
   /** A client's CancelRequest. Without a statement running it has no effect, as in PostgreSQL. */
@@ -130,6 +144,7 @@ export class Relay {
 
   /** Ends the session with a FATAL error, at once. */
   terminate(error: GatewayError): void {
+    if (this.#isOver) return; // the backend may be another client's by now
     if (this.isBusy) this.#cancelBackend();
     this.#end(error, false);
   }
@@ -137,11 +152,12 @@ export class Relay {
   /** Ends the session as soon as it is outside a transaction. */
   drain(error: GatewayError): void {
     this.#drainError = error;
-    if (!this.isBusy && !this.#unsynced && this.#status === transactionStatus.idle) this.#end(error, true);
+    if (!this.isBusy && !this.#unsynced && this.#status === transactionStatus.idle) this.#end(error, this.#isAtRest());
   }
 
   /** Deadlines, kept by one sweep over all sessions. */
   sweep(clientIdleTimeoutMs: number): void {
+    if (this.#isOver) return;
     const now = this.#deps.nowMs();
     if (!this.isBusy) {
       if (clientIdleTimeoutMs > 0 && now - this.#activeAtMs > clientIdleTimeoutMs) {
@@ -153,8 +169,12 @@ export class Relay {
       if (now - this.#timeout.atMs > cancelGraceMs) this.#end(this.#timeout.error, false);
       return;
     }
+    if (this.#override) {
+      if (now - this.#override.atMs > cancelGraceMs) this.#end(this.#override.error, false);
+      return;
+    }
     const limit = this.#deps.settings().query_timeout_ms;
-    if (limit > 0 && now - this.#runningSinceMs > limit && !this.#override) {
+    if (limit > 0 && now - this.#runningSinceMs > limit) {
       this.#timeout = { error: new GatewayError("query_timeout", `query exceeded query_timeout_ms (${limit})`), atMs: now };
       this.#cancelBackend();
     }
@@ -225,18 +245,24 @@ export class Relay {
         return this.#onQuery(body);
       case F.Parse:
         this.#unsynced = true;
-        return body ? this.#onParse(body) : forward;
+        if (body) return this.#onParse(body);
+        this.#writingStatements.clear(); // too large to read even the name: nothing is known to write any more
+        return forward;
       case F.Bind:
         this.#unsynced = true;
         if (body && this.#readsWhole(F.Bind)) this.#onBind(body);
         return forward;
       case F.Execute:
         this.#unsynced = true;
+        if (!this.isBusy) this.#runningSinceMs = this.#deps.nowMs();
+        this.#executing++;
         if (this.#limitsRows()) this.#replies.pushExecute(this.#executesWrite(body));
         return forward;
       case F.Sync:
+        if (this.#copyingIn) return forward; // a backend in copy-in mode ignores Sync
         this.#unsynced = false;
-        if (!this.#copyingIn) this.#owe("sync"); // a backend in copy-in mode ignores Sync
+        this.#owe("sync");
+        this.#executing = 0;
         return forward;
       case F.FunctionCall:
         this.#owe("function");
@@ -312,12 +338,12 @@ export class Relay {
   }
 
   #owe(kind: "query" | "sync" | "function"): void {
-    if (this.#replies.owed === 0) this.#runningSinceMs = this.#deps.nowMs();
+    if (!this.isBusy) this.#runningSinceMs = this.#deps.nowMs();
     this.#replies.push(kind);
   }
 
   #oweQuery(writes: readonly boolean[]): void {
-    if (this.#replies.owed === 0) this.#runningSinceMs = this.#deps.nowMs();
+    if (!this.isBusy) this.#runningSinceMs = this.#deps.nowMs();
     this.#replies.pushQuery(writes);
   }
 
@@ -341,13 +367,13 @@ export class Relay {
       if (chunk.length - at < 5) break;
       const type = chunk[at]!;
       const total = readUint32(chunk, at + 1) + 1;
-      if (total < 5) {
+      if (total < 5 || (type === B.ReadyForQuery && total !== 6)) {
         this.#backendGone();
         return;
       }
       const isWhole = chunk.length - at >= total;
-      if (!isWhole && total <= inspectionBytes && (type === B.ReadyForQuery || type === B.ErrorResponse || type === B.ParameterStatus)) break;
-      const verdict = this.#onBackendFrame(type, isWhole ? chunk.subarray(at + 5, at + total) : undefined);
+      if (!isWhole && total <= inspectionBytes && readsWholeFromBackend(type)) break;
+      const verdict = this.#onBackendFrame(type, isWhole ? chunk.subarray(at + 5, at + total) : undefined, total);
       const taken = Math.min(total, chunk.length - at);
       if (verdict !== forward) {
         if (at > from) flowing = this.#client.write(chunk.subarray(from, at)) && flowing;
@@ -364,7 +390,7 @@ export class Relay {
     this.#afterBackend();
   }
 
-  #onBackendFrame(type: number, body: Uint8Array | undefined): Verdict {
+  #onBackendFrame(type: number, body: Uint8Array | undefined, total: number): Verdict {
     if (this.#override) {
       if (type === B.ParameterStatus) this.#keepParameter(body);
       if (type === B.ParameterStatus || type === B.NoticeResponse || type === B.NotificationResponse) return forward;
@@ -373,6 +399,9 @@ export class Relay {
     switch (type) {
       case B.DataRow:
         return this.#limitsRows() ? this.#onRow() : forward;
+      case B.CopyData:
+        // One message a row, and one for the trailer of the binary format.
+        return this.#limitsRows() && !(this.#copiesBinary && total === copyTrailerBytes) ? this.#onRow() : forward;
       case B.ReadyForQuery:
         return this.#onReady(body![0]!);
       case B.CommandComplete:
@@ -380,9 +409,11 @@ export class Relay {
         this.#rows = 0;
         this.#copyingIn = false;
         this.#replies.statementDone();
+        this.#executed(1);
         return forward;
       case B.PortalSuspended:
         this.#replies.statementDone();
+        this.#executed(1);
         return forward;
       case B.BindComplete:
         this.#rows = 0;
@@ -390,18 +421,29 @@ export class Relay {
       case B.ErrorResponse:
         this.#rows = 0;
         this.#copyingIn = false;
-        return body ? this.#onError(body) : forward;
+        return this.#onError(body);
       case B.ParameterStatus:
         this.#keepParameter(body);
         return forward;
       case B.CopyInResponse:
         return this.#onCopyIn();
       case B.CopyOutResponse:
+        this.#copiesBinary = body?.[0] === 1;
+        return this.#deps.settings().allow_copy ? forward : this.#overrideStatement(copyRefusal());
       case B.CopyBothResponse:
         return this.#deps.settings().allow_copy ? forward : this.#overrideStatement(copyRefusal());
       default:
         return forward;
     }
+  }
+
+  /** Statements behind a Flush ended. Where a ReadyForQuery is owed, that one is waited for instead. */
+  #executed(count: number): void {
+    if (this.#executing === 0 || this.#replies.owed > 0) return;
+    this.#executing -= count;
+    this.#timeout = undefined;
+    this.#activeAtMs = this.#deps.nowMs();
+    this.#runningSinceMs = this.#activeAtMs;
   }
 
   #keepParameter(body: Uint8Array | undefined): void {
@@ -427,8 +469,15 @@ export class Relay {
     return this.#overrideStatement(new GatewayError("too_many_rows", `query exceeded max_rows_per_query (${limit})`));
   }
 
+  #onError(body: Uint8Array | undefined): Verdict {
+    if (body && isFatal(body)) this.#saidGoodbye = true;
+    const verdict = body ? this.#wordError(body) : forward;
+    this.#executed(this.#executing);
+    return verdict;
+  }
+
   /** Errors of our own making lose PL/pgSQL's context; a cancelled statement's error says what really stopped it; DDL gets the product's message. */
-  #onError(body: Uint8Array): Verdict {
+  #wordError(body: Uint8Array): Verdict {
     if (!this.#timeout && !this.#deps.refuseDdl && this.#deps.settings().allow_copy) return forward;
     const fields = readable(body, decodeErrorFields);
     const sqlstate = fields?.get("C");
@@ -446,21 +495,22 @@ export class Relay {
   #onCopyIn(): Verdict {
     // In the extended protocol the Sync behind Execute, if it went out already, is ignored by a backend in copy-in mode.
     if (this.#deps.settings().allow_copy) {
-      this.#replies.forgetIgnoredSync();
+      if (this.#replies.forgetIgnoredSync()) {
+        this.#unsynced = true;
+        this.#executing = 1;
+      }
       this.#copyingIn = true;
       return forward;
     }
     const ignoredSync = this.#replies.frontIsSync;
-    this.#override = { error: copyRefusal(), stage: "statement" };
+    this.#override = { error: copyRefusal(), stage: "statement", atMs: this.#deps.nowMs() };
     this.#backend.write(ignoredSync ? concatBytes(encodeCopyFail("refused"), encodeSync()) : encodeCopyFail("refused"));
     return swallow;
   }
 
   /** From here on the statement's outcome is `error`: it is cancelled, and what it still sends is swallowed. */
   #overrideStatement(error: GatewayError): Verdict {
-    this.#override = { error, stage: "statement" };
-    this.#held ??= []; // nothing of the client's may meet the cancel request on its way
-    this.#client.pause();
+    this.#override = { error, stage: "statement", atMs: this.#deps.nowMs() };
     this.#cancelBackend();
     return swallow;
   }
@@ -471,10 +521,13 @@ export class Relay {
     if (type === B.ErrorResponse) {
       this.#override = undefined;
       this.#rows = 0;
+      this.#executed(this.#executing);
       return encodeRefusal(override.error);
     }
     if (type === B.CommandComplete || type === B.PortalSuspended || type === B.EmptyQueryResponse) {
       override.stage = "ready";
+      this.#replies.statementDone();
+      this.#executed(this.#executing);
       return encodeRefusal(override.error);
     }
     return swallow;
@@ -497,19 +550,24 @@ export class Relay {
   }
 
   #afterBackend(): void {
-    if (this.#held && !this.#override && this.#cancelsInFlight === 0) this.#releaseHeld();
+    // A statement cut short behind a Flush ends with the client's own Sync, as after any error in the extended protocol.
+    const awaitsSync = this.#override?.stage === "ready" && this.#replies.owed === 0;
+    if (this.#held && this.#cancelsInFlight === 0 && (!this.#override || awaitsSync)) this.#releaseHeld();
     if (this.#drainError && !this.#isOver) this.drain(this.#drainError);
   }
 
   #releaseHeld(): void {
     const held = this.#held ?? [];
     this.#held = undefined;
-    for (const chunk of held) this.#fromClient(chunk);
     this.#client.resume();
+    for (const chunk of held) this.#fromClient(chunk); // may pause it again
   }
 
+  /** Asks the server to cancel. Until it has taken note, nothing of the client's is passed on that the request could hit instead. */
   #cancelBackend(): void {
     this.#cancelsInFlight++;
+    this.#held ??= [];
+    this.#client.pause();
     this.#deps.backend
       .cancel()
       .catch(this.#deps.onCancelFailure)
@@ -525,13 +583,14 @@ export class Relay {
   #clientGone(): void {
     if (this.#isOver) return;
     const atRest = this.#isAtRest() && this.#clientCarry === undefined && this.#clientLeft === 0;
-    if (!atRest && this.isBusy) this.#cancelBackend();
+    if (this.isBusy) this.#cancelBackend();
     this.#end(undefined, atRest);
   }
 
   #backendGone(): void {
     if (this.#isOver) return;
-    this.#end(new GatewayError("backend_unreachable", "the connection to the database server was lost"), false);
+    const lost = new GatewayError("backend_unreachable", "the connection to the database server was lost");
+    this.#end(this.#saidGoodbye ? undefined : lost, false); // PostgreSQL's own FATAL is the last word
   }
 
   #isAtRest(): boolean {
@@ -566,6 +625,10 @@ function frameViolation(type: number, length: number): string | undefined {
   return length < 4 || length > maxFrameBytes ? "invalid message length" : undefined;
 }
 
+function readsWholeFromBackend(type: number): boolean {
+  return type === B.ReadyForQuery || type === B.ErrorResponse || type === B.ParameterStatus || type === B.CopyOutResponse;
+}
+
 /** A refusal that ends the session is FATAL, whatever it would be otherwise. */
 function asFatal(error: GatewayError): GatewayError {
   return error.refusal.severity === "FATAL" ? error : new GatewayError("revoked", error.message, { ...error.details, sqlstate: error.sqlstate });
@@ -581,9 +644,15 @@ function readable<T>(body: Uint8Array, decode: (body: Uint8Array) => T): T | und
   }
 }
 
-/** A statement or portal name as a map key, byte for byte. */
+/** Whether an ErrorResponse ends the connection: its second field, V, is the severity that is never translated. */
+function isFatal(body: Uint8Array): boolean {
+  const second = body.indexOf(0) + 1;
+  return body[second] === 0x56 && (body[second + 1] === 0x46 || body[second + 1] === 0x50); // FATAL, PANIC
+}
+
+/** A statement or portal name as a map key, byte for byte; PostgreSQL compares the first 63. */
 function nameOf(bytes: Uint8Array): string {
-  return String.fromCharCode(...bytes.subarray(0, 256));
+  return String.fromCharCode(...bytes.subarray(0, 63));
 }
 
 function remember(map: Map<string, boolean>, name: string, value: boolean): void {

@@ -4,6 +4,9 @@ import { GatewayError } from "../../core/errors.ts";
 /** Settings that would change who the session is, or load code; PostgreSQL itself refuses the privileged rest. */
 const neverPassed = new Set(["role", "session_authorization", "replication", "local_preload_libraries", "session_preload_libraries"]);
 
+/** Fields of the start-up packet that are no settings: spelled as one, they would take the place of our own in the backend's packet. */
+const startupOnly = new Set(["user", "database", "options"]);
+
 /**
  * `-c name=value`, `-cname=value` and `--name=value`; blanks separate, a backslash takes the next character as it is.
  * @throws {GatewayError} protocol_violation for any other switch: only settings may be given.
@@ -20,7 +23,7 @@ export function readOptions(options: string): Map<string, string> {
     const equals = assignment?.indexOf("=") ?? -1;
     if (assignment === undefined || equals < 1) throw optionRefused(word);
     const name = assignment.slice(0, equals).replaceAll("-", "_");
-    if (!/^[A-Za-z_][A-Za-z0-9_.$]{0,62}$/.test(name)) throw optionRefused(word);
+    if (!/^[A-Za-z_][A-Za-z0-9_.$]{0,62}$/.test(name) || startupOnly.has(name.toLowerCase())) throw optionRefused(word);
     parameters.set(name, assignment.slice(equals + 1));
   }
   return parameters;
@@ -41,13 +44,18 @@ function optionRefused(word: string): GatewayError {
   });
 }
 
+/** C's isspace: a no-break space is part of a word. */
+function isBlank(c: string): boolean {
+  return c === " " || (c >= "\t" && c <= "\r");
+}
+
 function splitOptions(options: string): string[] {
   const words: string[] = [];
   let word = "";
   let inWord = false;
   for (let i = 0; i < options.length; i++) {
     const c = options[i] as string;
-    if (/\s/.test(c)) {
+    if (isBlank(c)) {
       if (inWord) words.push(word);
       word = "";
       inWord = false;

@@ -14,7 +14,7 @@ export interface StatementSummary {
   /** The most certain of all statements in the text. */
   readonly ddl: DdlCertainty;
   readonly copy: boolean;
-  /** For each statement, whether it changes rows (INSERT, UPDATE, DELETE, MERGE, also inside WITH). */
+  /** For each statement, whether it is an INSERT, UPDATE, DELETE or MERGE, WITH in front of it or not. */
   readonly writes: readonly boolean[];
 }
 
@@ -28,6 +28,9 @@ const neverTemporary = new Set(
 const ownerOnly = new Set(["COMMENT", "REINDEX", "CLUSTER", "REFRESH"]);
 const neverForTenants = new Set(["GRANT", "REVOKE", "REASSIGN", "SECURITY", "IMPORT"]);
 const writing = new Set(["INSERT", "UPDATE", "DELETE", "MERGE"]);
+const verbs = new Set([...writing, "SELECT", "VALUES", "TABLE"]);
+/** Words of WITH that a name follows: `WITH update AS (…)` is legal. */
+const beforeName = new Set(["WITH", "RECURSIVE", ",", "BY", "SET", "USING"]);
 const beforeObject = new Set(["OR", "REPLACE", "GLOBAL", "LOCAL"]);
 /** Enough words to see past CREATE OR REPLACE GLOBAL TEMPORARY. */
 const wordsKept = 8;
@@ -41,10 +44,23 @@ class StatementScan {
   createsInside = false;
   mentionsPgTemp = false;
   #previous = "";
+  #hasVerb = false;
+
+  /** The first word says what a statement does, or after WITH the first verb that is not the name of a table expression. */
+  #lookForVerb(word: string): void {
+    if (this.words.length === 0 && word !== "WITH") this.#hasVerb = true;
+    else if (!verbs.has(word) || beforeName.has(this.#previous)) return;
+    this.#hasVerb = true;
+    this.writes = writing.has(word);
+  }
+
+  comma(): void {
+    this.#previous = ",";
+  }
 
   word(word: string, depth: number): void {
     const first = this.words[0] ?? word;
-    if (writing.has(word)) this.writes = true;
+    if (depth === 0 && !this.#hasVerb) this.#lookForVerb(word);
     if (word.startsWith("PG_TEMP")) this.mentionsPgTemp = true;
     if (word === "CREATE" && first === "EXPLAIN") this.createsInside = true;
     if (depth === 0 && this.#previous === "INTO" && this.selectsInto && (word === "TEMP" || word === "TEMPORARY")) this.selectsInto = false;
@@ -85,8 +101,8 @@ export function summarize(sql: Uint8Array): StatementSummary {
     const c = sql[at]!;
     if (isWordStart(c)) {
       const end = wordEnd(sql, at);
-      if (end - at <= 2 && sql[end] === 0x27) {
-        at = skipQuoted(sql, end, 0x27, c === 0x45 || c === 0x65); // E'…', B'…', X'…', N'…', U&'…'
+      if (end - at === 1 && sql[end] === 0x27) {
+        at = skipQuoted(sql, end, 0x27, c === 0x45 || c === 0x65); // E'…', B'…', X'…', N'…'
         continue;
       }
       scan.word(asciiUpper(sql, at, end), depth);
@@ -107,6 +123,7 @@ export function summarize(sql: Uint8Array): StatementSummary {
     else {
       if (c === 0x28) depth++;
       else if (c === 0x29) depth--;
+      else if (c === 0x2c && depth === 0) scan.comma();
       at++;
     }
   }
