@@ -40,7 +40,8 @@ async function serve(config: Config, flags: Readonly<Record<string, string>>, ru
   try {
     const first = await ensureFirstProject(gateway, resolve(config.data_dir));
     say(first ? introduce(first, config, runtime, gateway) : greet(config, runtime, gateway));
-    await stopAsked.first;
+    const failure = await Promise.race([stopAsked.first, gateway.failed]);
+    if (failure !== undefined) throw new StartupError("--data-dir", failure);
     log.write("info", "stopping", { drain_s: current.drain_s });
   } finally {
     offHup();
@@ -52,10 +53,10 @@ async function serve(config: Config, flags: Readonly<Record<string, string>>, ru
 }
 
 /** The first signal drains, a second one does not wait any longer. */
-function waitForStop(runtime: Runtime): { first: Promise<void>; second: Promise<void>; off: () => void } {
-  let first = () => {};
+function waitForStop(runtime: Runtime): { first: Promise<undefined>; second: Promise<void>; off: () => void } {
+  let first = (_: undefined) => {};
   let second = () => {};
-  const firstAsked = new Promise<void>((done) => {
+  const firstAsked = new Promise<undefined>((done) => {
     first = done;
   });
   const secondAsked = new Promise<void>((done) => {
@@ -64,7 +65,7 @@ function waitForStop(runtime: Runtime): { first: Promise<void>; second: Promise<
   let count = 0;
   const handle = () => {
     count++;
-    if (count === 1) first();
+    if (count === 1) first(undefined);
     else second();
   };
   const offs = [runtime.onSignal("SIGTERM", handle), runtime.onSignal("SIGINT", handle)];

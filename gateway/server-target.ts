@@ -19,6 +19,8 @@ export interface ServerTarget {
   /** For backends of the data path. */
   readonly address: ClusterAddress;
   readonly serverVersion: string;
+  /** Resolves with the reason when the embedded server has ended; never for a server of somebody else's. */
+  readonly ended: Promise<string>;
 }
 
 export interface ServerTargetOptions {
@@ -42,17 +44,13 @@ async function openEmbedded(options: ServerTargetOptions, cleanup: Cleanup): Pro
   cleanup.add("embedded PostgreSQL", () => server.stop());
   const { connection } = server;
   const socketDir = connection.socketDir as string;
+  const store = { host: socketDir, port: connection.port, user: connection.user, password: connection.password, database: "postgres" };
   return {
     cluster: connection,
-    store: { host: socketDir, port: connection.port, user: connection.user, password: connection.password, database: "postgres" },
+    store,
     address: { connect: { path: join(socketDir, `.s.PGSQL.${connection.port}`) }, tls: undefined },
-    serverVersion: await readVersion({
-      host: socketDir,
-      port: connection.port,
-      user: connection.user,
-      password: connection.password,
-      database: "postgres",
-    }),
+    serverVersion: await readVersion(store),
+    ended: server.ended,
   };
 }
 
@@ -76,6 +74,7 @@ export async function openExisting(url: string, option: string): Promise<ServerT
       tls: ssl ? { ca: ssl.ca, servername: host, verify: ssl.rejectUnauthorized !== false } : undefined,
     },
     serverVersion,
+    ended: new Promise(() => undefined),
   };
 }
 

@@ -42,6 +42,8 @@ export interface Gateway {
   readonly caFile: string | undefined;
   readonly serverVersion: string;
   readonly listener: PgListener | undefined;
+  /** Resolves with the reason when something it cannot run without has ended. */
+  readonly failed: Promise<string>;
   reload(config: Config): Promise<void>;
   /** Stops accepting, lets transactions finish for `graceMs`, then stops everything, the embedded server included. */
   stop(graceMs: number): Promise<void>;
@@ -114,6 +116,7 @@ async function assemble(options: StartOptions, cleanup: Cleanup): Promise<Gatewa
     apiUrl: info.apiUrl,
     caFile,
     serverVersion: server.serverVersion,
+    failed: server.ended.then((reason) => `the embedded PostgreSQL ended (${reason}); its log is in the data directory`),
     listener,
     async reload(next) {
       listener?.reload(next);
