@@ -44,31 +44,29 @@ export function createClient(options: ClientOptions): ApiClient {
 }
 
 /** A response of the typed client, whatever its fields. */
-export interface Answering {
-  json(): Promise<unknown>;
+export interface Answering<T> {
+  json(): Promise<T>;
   readonly status: number;
 }
-
-export type AnswerOf<R extends Answering> = Awaited<ReturnType<R["json"]>>;
 
 /**
  * The fields of a successful answer.
  * @throws {ApiError} when the API refused, {UnreachableError} when it could not be asked.
  */
-export async function readAnswer<R extends Answering>(pending: Promise<R>): Promise<AnswerOf<R>> {
-  let response: R;
+export async function readAnswer<T>(pending: Promise<Answering<T>>): Promise<T> {
+  let response: Answering<T>;
   try {
     response = await pending;
   } catch (error) {
     throw new UnreachableError("the API does not answer", error);
   }
-  let body: unknown;
+  let body: T;
   try {
     body = await response.json();
   } catch (error) {
     throw new UnreachableError(`what answers is not the API: HTTP ${response.status} without JSON`, error);
   }
-  if (response.status < 400) return body as AnswerOf<R>;
+  if (response.status < 400) return body;
   const refusal = (typeof body === "object" && body !== null ? body : {}) as Record<string, unknown>;
   const code = typeof refusal.code === "string" ? refusal.code : "unknown";
   const message = typeof refusal.error === "string" ? refusal.error : `HTTP ${response.status}`;

@@ -1,5 +1,5 @@
 /** One run of the command line: its options, where it connects, and how it shows answers. */
-import { type Answering, type AnswerOf, type ApiClient, createClient, readAnswer } from "../client.ts";
+import { type Answering, type ApiClient, createClient, readAnswer } from "../client.ts";
 import { type CliConfig, type LocalCredentials, readConfig, readLocalCredentials, writeConfig, writePrivateFile } from "./config.ts";
 import { UsageError } from "./errors.ts";
 import type { CliHost } from "./host.ts";
@@ -80,14 +80,14 @@ export class CliSession {
   }
 
   /** Calls the API and shows the answer. */
-  async show<R extends Answering>(call: (client: ApiClient) => Promise<R>, view: View<NoInfer<AnswerOf<R>>>): Promise<void> {
+  async show<T>(call: (client: ApiClient) => Promise<Answering<T>>, view: View<T>): Promise<void> {
     const answer = await this.ask(call);
     await this.print(answer, view);
     const next = (answer as { next_cursor?: string | null }).next_cursor;
     if (next) this.note(`There is more: --cursor ${sanitize(next)}`);
   }
 
-  async ask<R extends Answering>(call: (client: ApiClient) => Promise<R>): Promise<AnswerOf<R>> {
+  async ask<T>(call: (client: ApiClient) => Promise<Answering<T>>): Promise<T> {
     const client = await this.client();
     const startedMs = performance.now();
     try {

@@ -9,6 +9,7 @@ import { answer, badInput, created, ok, paging } from "../envelope.ts";
 import { notFound } from "../policy.ts";
 import { presentConnection, presentCredential, readPage } from "../present.ts";
 import { ApiKey, apiKeyField, apiKeyFields, integer, Name, PageQuery, proxyPasswordField, RoleField } from "../schema.ts";
+import { findEach } from "./find-each.ts";
 
 const tags = ["API keys"];
 const policy = { who: "P", role: "admin" } as const;
@@ -54,8 +55,8 @@ const CreateBody = z
     role: RoleField.default("admin"),
     scope_type: z.enum(["project", "workspace", "tenant"], "must be project, workspace or tenant").default("project").openapi({ example: "tenant" }),
     scope_values: z
-      .array(z.string().min(1).max(64))
-      .max(1000, "must have at most 1000 values")
+      .array(z.string().regex(/^[a-z0-9_-]{1,40}$/, "must be a workspace name or tenant id"))
+      .max(100, "must have at most 100 values")
       .default([])
       .openapi({ example: ["wayne"] }),
     expires_at: z.iso
@@ -81,7 +82,7 @@ const create = endpoint(
     const input = c.req.valid("json");
     const scope = readScope(input.scope_type, input.scope_values);
     const expiresAt = readExpiry(input.expires_at, c.var.api.clock.wallMs());
-    // Built before the key is made: a scope that names nothing must not leave a key behind.
+    // Looked up before the key is made: a failure here must not leave a key behind that nobody has seen.
     const connect = await findConnections(c, scope);
     const made = await c.var.api.control.createCredential(c.var.access.projectId, { name: input.name, role: input.role, scope, expiresAt });
     return created(c, presentSecrets(made, connect));
@@ -113,7 +114,7 @@ function presentSecrets(made: NewCredential, connect: (password: string) => stri
   };
 }
 
-/** The databases a scope reaches, as a function that puts a password into their connection strings. @throws {GatewayError} not_found */
+/** The databases a scope reaches, as a function that puts a password into their connection strings. */
 async function findConnections(c: ApiContext, scope: Scope): Promise<(password: string) => string[]> {
   const { control, info } = c.var.api;
   const { projectId } = c.var.access;
@@ -122,12 +123,12 @@ async function findConnections(c: ApiContext, scope: Scope): Promise<(password: 
       ? []
       : scope.type === "project"
         ? (await control.listWorkspaces(projectId, { limit: maxConnectionStrings })).items
-        : await Promise.all(scope.values.map((name) => control.getWorkspace(projectId, name)));
+        : await findEach(scope.values, (name) => control.getWorkspace(projectId, name));
   const tenants =
     scope.type === "project"
       ? []
       : scope.type === "tenant"
-        ? await Promise.all(scope.values.map((id) => control.getTenant(projectId, id)))
+        ? await findEach(scope.values, (id) => control.getTenant(projectId, id))
         : (await control.listTenants(projectId, { limit: maxConnectionStrings, workspaces: scope.values })).items;
   return (password) =>
     [

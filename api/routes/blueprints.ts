@@ -1,5 +1,6 @@
 /** Blueprints: the versioned schemas of tenant-mode workspaces. */
 import { z } from "@hono/zod-openapi";
+import type { BlueprintSummary } from "../../core/control-plane.ts";
 import type { BlueprintVersion as Version } from "../../core/model.ts";
 import type { ApiContext } from "../context.ts";
 import { endpoint } from "../endpoint.ts";
@@ -26,11 +27,20 @@ const list = endpoint(
     const { projectId, scope } = c.var.access;
     const { items, nextCursor } =
       scope.type === "workspace"
-        ? { items: await findEach(scope.values, (name) => control.getBlueprint(projectId, name)), nextCursor: undefined }
+        ? { items: await listNamed(c, scope.values), nextCursor: undefined }
         : await control.listBlueprints(projectId, readPage(c.req.valid("query")));
     return ok(c, { blueprints: items.map(presentBlueprint), count: items.length, next_cursor: nextCursor ?? null });
   },
 );
+
+/** Scopes name workspaces, and those in control mode have no blueprint. */
+async function listNamed(c: ApiContext, names: readonly string[]): Promise<BlueprintSummary[]> {
+  const { control } = c.var.api;
+  const { projectId } = c.var.access;
+  const workspaces = await findEach(names, (name) => control.getWorkspace(projectId, name));
+  const designed = workspaces.filter((workspace) => workspace.mode === "tenant").map((workspace) => workspace.name);
+  return findEach(designed, (name) => control.getBlueprint(projectId, name));
+}
 
 const get = endpoint(
   { policy },

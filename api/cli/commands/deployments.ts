@@ -117,10 +117,10 @@ function addCreate(deployments: Command, session: CliSession): void {
     .action(async (options: CreateOptions) => {
       const json = readRequest(options);
       if (!options.wait) {
-        await session.show((client) => client.deployments.$post({ json }), deploymentView);
+        await session.show<Deployment>((client) => client.deployments.$post({ json }), deploymentView);
         return;
       }
-      const started = await session.ask((client) => client.deployments.$post({ json }));
+      const started = await session.ask<Deployment>((client) => client.deployments.$post({ json }));
       await followDeployment(session, started.id);
     });
 }
