@@ -1,4 +1,4 @@
-/** `~/.tenantsdb.json`: which gateway and which project the command line talks to. Holds secrets, so only its owner may read it. */
+/** The file ~/.tenantsdb.json: which gateway and project the command line talks to. Holds secrets, so only its owner may read it. */
 import { chmod, mkdir, readFile, rename, rm, writeFile } from "node:fs/promises";
 import { dirname, join } from "node:path";
 import { z } from "zod";

@@ -79,7 +79,7 @@ export async function runCli(args: readonly string[], host: CliHost): Promise<nu
     await program.parseAsync(args[0] === "--version" || args[0] === "-V" ? ["version"] : [...args], { from: "user" });
     return 0;
   } catch (error) {
-    if (error instanceof CommanderError) return error.code === "commander.helpDisplayed" ? 0 : 2;
+    if (error instanceof CommanderError) return error.exitCode === 0 ? 0 : 2;
     const options = program.opts<GlobalOptions>();
     const apiUrl = await session.target().then(
       (target) => target.apiUrl,

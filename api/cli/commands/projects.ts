@@ -1,6 +1,6 @@
 /** tdb projects … */
 import type { Command } from "commander";
-import { segment } from "../../client.ts";
+import { createClient, segment } from "../../client.ts";
 import { CommandFailure, UsageError } from "../errors.ts";
 import { formatFields, formatTable, sanitize } from "../print.ts";
 import type { CliSession } from "../session.ts";
@@ -79,7 +79,9 @@ async function switchProject(session: CliSession, id: string): Promise<void> {
     if (!config.session_token) {
       throw new CommandFailure(`no key for ${id} is known here: log in with \`tdb login\`, or set its key with \`tdb config set --api-key …\``);
     }
-    const { projects } = await session.ask((client) => client.projects.$get());
+    // The key in use may know its own project only; the session knows them all.
+    const account = createClient({ apiUrl: (await session.target()).apiUrl, secret: config.session_token, fetch: session.host.fetch });
+    const { projects } = await session.ask(() => account.projects.$get());
     if (!projects.some((project) => project.project_id === id)) throw new CommandFailure(`Project not found: ${id}`);
   }
   await session.saveConfig({ ...config, project_id: id, ...(key && { api_key: key }) });

@@ -1,4 +1,4 @@
-/** tdb version. */
+/** tdb version: which release of the program this is. */
 import { readFile } from "node:fs/promises";
 import type { Command } from "commander";
 import type { CliSession } from "../session.ts";
