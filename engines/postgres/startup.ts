@@ -119,7 +119,7 @@ function decodeStartup(reader: PipeReader, code: number, body: Uint8Array): Star
   const minor = Math.min(asked, newestMinor) === 1 ? 0 : Math.min(asked, newestMinor);
   if (asked !== minor || unknown.length > 0) reader.pipe.write(encodeNegotiateProtocolVersion(minor, unknown));
   const user = raw.get("user");
-  if (!user) throw new GatewayError("auth_failed", "no PostgreSQL user name specified in startup packet", { sqlstate: "28000" });
+  if (!user) throw new GatewayError("protocol_violation", "no PostgreSQL user name specified in startup packet", { sqlstate: "28000" });
   return {
     type: "startup",
     user,
