@@ -1,20 +1,27 @@
 /** The envelope every response stands in: `success`, `http_status`, `code`, and the endpoint's own fields beside them. */
 import { z } from "@hono/zod-openapi";
-import type { Context } from "hono";
+import type { Context, TypedResponse } from "hono";
 import { HTTPException } from "hono/http-exception";
 import type { ContentfulStatusCode } from "hono/utils/http-status";
+import type { JSONParsed } from "hono/utils/types";
 import { type ErrorIssue, GatewayError } from "../core/errors.ts";
 import type { ApiContext, ApiEnv } from "./context.ts";
 
 const codes = { 200: "ok", 201: "created", 202: "accepted" } as const;
+type SuccessStatus = keyof typeof codes;
 
-function succeed<S extends keyof typeof codes, T extends object>(c: Context<ApiEnv>, status: S, fields: T) {
-  return c.json({ success: true as const, http_status: status, code: codes[status], ...fields }, status);
+/** What the typed client reads off a route: its fields with the envelope around them. */
+type Success<S extends SuccessStatus, T> = Response &
+  TypedResponse<JSONParsed<{ success: true; http_status: S; code: (typeof codes)[S] } & T>, S, "json">;
+
+function succeed<S extends SuccessStatus, T extends object>(c: Context<ApiEnv>, status: S, fields: T): Success<S, T> {
+  const body: object = { success: true, http_status: status, code: codes[status], ...fields };
+  return c.json(body, status) as unknown as Success<S, T>;
 }
 
-export const ok = <T extends object>(c: Context<ApiEnv>, fields: T) => succeed(c, 200, fields);
-export const created = <T extends object>(c: Context<ApiEnv>, fields: T) => succeed(c, 201, fields);
-export const accepted = <T extends object>(c: Context<ApiEnv>, fields: T) => succeed(c, 202, fields);
+export const ok = <T extends object>(c: Context<ApiEnv>, fields: T): Success<200, T> => succeed(c, 200, fields);
+export const created = <T extends object>(c: Context<ApiEnv>, fields: T): Success<201, T> => succeed(c, 201, fields);
+export const accepted = <T extends object>(c: Context<ApiEnv>, fields: T): Success<202, T> => succeed(c, 202, fields);
 
 /** The documented response of an endpoint: the envelope around `shape`. */
 export function answer<S extends keyof typeof codes, T extends z.ZodRawShape>(status: S, description: string, shape: T) {

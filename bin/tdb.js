@@ -1,7 +1,7 @@
 #!/usr/bin/env node
 // Starts `tdb`: from the TypeScript sources where the runtime can run them, else from the build.
 import { spawnSync } from "node:child_process";
-import { existsSync } from "node:fs";
+import { existsSync, readdirSync, rmSync, statSync } from "node:fs";
 import process from "node:process";
 import { fileURLToPath } from "node:url";
 
@@ -20,16 +20,33 @@ function canRunSources() {
   return existsSync(new URL("api/cli/main.ts", root)) && (isDenoOrBun || (isAtLeast(process.versions.node, 22, 18) && !isInstalled));
 }
 
-/** Compiles a source checkout once, for a Node that cannot run TypeScript. */
+const builtMain = new URL("dist/api/cli/main.js", root);
+const buildConfig = new URL("tsconfig.build.json", root);
+
+/** True without a build, and in a source checkout also when a source is newer than the build. */
+function needsBuild() {
+  if (!existsSync(builtMain)) return true;
+  if (!existsSync(buildConfig)) return false;
+  const builtMs = statSync(builtMain).mtimeMs;
+  return ["api", "core", "engines", "gateway"].some((folder) =>
+    readdirSync(new URL(folder, root), { recursive: true }).some(
+      (name) => name.endsWith(".ts") && statSync(new URL(`${folder}/${name}`, root)).mtimeMs > builtMs,
+    ),
+  );
+}
+
+/** Compiles a source checkout, for a Node that cannot run TypeScript. */
 function build() {
   const compiler = new URL("node_modules/typescript/bin/tsc", root);
   if (!existsSync(compiler)) fail("the sources are not built and the compiler is not installed: run npm ci");
-  process.stderr.write(`tdb: Node ${process.versions.node} cannot run TypeScript; building once into dist/ …\n`);
-  const { status } = spawnSync(process.execPath, [fileURLToPath(compiler), "-p", fileURLToPath(new URL("tsconfig.build.json", root))], {
+  process.stderr.write(`tdb: Node ${process.versions.node} cannot run TypeScript; building into dist/ …\n`);
+  const { status } = spawnSync(process.execPath, [fileURLToPath(compiler), "-p", fileURLToPath(buildConfig)], {
     stdio: ["ignore", 2, 2],
     cwd: fileURLToPath(root),
   });
-  if (status !== 0) fail("the build failed");
+  if (status === 0) return;
+  rmSync(builtMain, { force: true });
+  fail("the build failed");
 }
 
 function fail(message) {
@@ -49,7 +66,7 @@ if (!isDenoOrBun && !isAtLeast(process.versions.node, 20, 19)) fail(`Node ${proc
 
 const runsSources = canRunSources();
 if (runsSources) silenceTypeStrippingWarning();
-else if (!existsSync(new URL("dist/api/cli/main.js", root))) build();
+else if (needsBuild()) build();
 
 const base = runsSources ? root : new URL("dist/", root);
 const ending = runsSources ? "ts" : "js";

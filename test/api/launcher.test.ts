@@ -1,0 +1,33 @@
+/** Launcher: bin/tdb.js starts the command line on this runtime and passes its exit code on. */
+import { spawnSync } from "node:child_process";
+import { mkdtempSync, rmSync } from "node:fs";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
+import { fileURLToPath } from "node:url";
+import { afterAll, describe, expect, it } from "vitest";
+
+const launcher = fileURLToPath(new URL("../../bin/tdb.js", import.meta.url));
+const home = mkdtempSync(join(tmpdir(), "tdb-launcher-"));
+afterAll(() => rmSync(home, { recursive: true }));
+
+function run(...args: string[]) {
+  const env = { PATH: process.env.PATH, HOME: home, USERPROFILE: home };
+  return spawnSync(process.execPath, [launcher, ...args], { cwd: home, env, encoding: "utf8" });
+}
+
+describe("bin/tdb.js", () => {
+  it("prints the version and nothing else", () => {
+    expect(run("version")).toMatchObject({ status: 0, stdout: expect.stringMatching(/^tdb v\d+\.\d+\.\d+\n$/) });
+  });
+
+  it("ends with 2 for wrong usage and 1 for failure", () => {
+    expect(run("frobnicate")).toMatchObject({ status: 2, stdout: "", stderr: expect.stringContaining("unknown command") });
+    expect(run("tenants", "list", "--api-url", "http://127.0.0.1:1")).toMatchObject({ status: 1, stderr: expect.stringContaining("tdb up") });
+  });
+
+  it("survives a reader that stops reading", () => {
+    const shell = spawnSync("sh", ["-c", `"$0" "$1" --help | head -n 1`, process.execPath, launcher], { cwd: home, encoding: "utf8" });
+    expect(shell.stdout).toContain("Usage: tdb");
+    expect(shell.stderr).toBe("");
+  });
+});
