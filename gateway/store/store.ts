@@ -26,6 +26,8 @@ export interface StoreOptions {
   readonly connection: StoreConnection;
   readonly clock: Clock;
   readonly log: Log;
+  /** What its connections call themselves in pg_stat_activity; default `tenantry`. */
+  readonly applicationName?: string | undefined;
   /** Connections for queries; default 10. Locks have at most 4 more, the change feed one. */
   readonly poolSize?: number | undefined;
   /** How long to wait for a connection before the store counts as away; default 5000. */
@@ -61,8 +63,9 @@ const types: pg.CustomTypesConfig = {
 
 function makePool(connection: pg.ClientConfig, max: number, log: Log): pg.Pool {
   const pool = new pg.Pool({ ...connection, max, idleTimeoutMillis: 30_000 });
-  // An idle connection that breaks leaves the pool by itself; without a listener it would end the process.
+  // A connection that breaks leaves the pool by itself; without listeners it would end the process, idle or between two queries of a transaction.
   pool.on("error", (error) => log.write("warn", "store connection lost", { reason: error.message }));
+  pool.on("connect", (client) => client.on("error", (error) => log.write("debug", "store connection error", { reason: error.message })));
   return pool;
 }
 
@@ -70,7 +73,7 @@ function toClientConfig(options: StoreOptions): pg.ClientConfig {
   const given = Object.entries(options.connection).filter(([, value]) => value !== undefined);
   return {
     ...Object.fromEntries(given),
-    application_name: "tenantry store",
+    application_name: options.applicationName ?? "tenantry",
     connectionTimeoutMillis: options.connectTimeoutMs ?? 5_000,
     keepAlive: true,
     types,
@@ -81,10 +84,10 @@ function toClientConfig(options: StoreOptions): pg.ClientConfig {
 export async function openStore(options: StoreOptions): Promise<Store> {
   const connection = toClientConfig(options);
   const pool = makePool(connection, options.poolSize ?? 10, options.log);
-  const lockPool = makePool({ ...connection, application_name: "tenantry locks", connectionTimeoutMillis: 0 }, 4, options.log);
+  const lockPool = makePool({ ...connection, connectionTimeoutMillis: 0 }, 4, options.log);
   const presenceKey = makePresenceKey(crypto.getRandomValues(new Uint8Array(4)));
   const feed = new ChangeFeed({
-    connection: { ...connection, application_name: "tenantry changes" },
+    connection: { ...connection, application_name: `${connection.application_name} changes` },
     presenceKey,
     clock: options.clock,
     log: options.log,
