@@ -11,8 +11,8 @@ export interface SocketOwner {
   onHandshake?(success: boolean, error: (Error & { code?: string }) | null): void;
 }
 
-/** Connections a listener has to destroy when it closes. */
-export type OpenConnections = Set<{ destroy(): void }>;
+/** Connections a listener has to close when it closes; their owners are told. */
+export type OpenConnections = Set<{ drop(): void }>;
 
 function ownerOf(socket: BunSocket): SocketOwner | undefined {
   return socket.data as SocketOwner | undefined;

@@ -90,6 +90,7 @@ export class BunPipe implements BytePipe, SocketOwner {
     if (this.#detached) return;
     this.isClosed = true;
     this.#owesClosed = false;
+    this.#owesDrain = false;
     this.#held = undefined;
     this.#destroySocket();
   }
@@ -104,6 +105,11 @@ export class BunPipe implements BytePipe, SocketOwner {
     const early = this.#detach(undefined);
     const secure = await connectTlsBun(this.#socket, options, early, signal, this.#open);
     return new BunPipe(secure.socket, this.peer, this.#open, secure);
+  }
+
+  /** The listener closes: as `destroy`, but the sink hears of it. */
+  drop(): void {
+    this.#destroySocket();
   }
 
   // Called by the socket's handlers.
@@ -212,6 +218,7 @@ export class BunPipe implements BytePipe, SocketOwner {
   #over(): void {
     if (this.isClosed || this.#owesClosed) return;
     this.#owesClosed = true;
+    this.#owesDrain = false;
     if (this.sink) this.#deliverClosed();
   }
 

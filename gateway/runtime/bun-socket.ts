@@ -22,7 +22,7 @@ export async function listenBun(options: ListenOptions): Promise<Listener> {
     const stopAccepting = async () => server.stop(false);
     const close = async () => {
       server.stop(false);
-      for (const connection of open) connection.destroy();
+      for (const connection of open) connection.drop();
     };
     const bound = { address: "" };
     server.getsockname(bound);

@@ -9,6 +9,8 @@ import { type OpenConnections, type SocketOwner, socketHandlers } from "./bun-ha
 import { handshakeError } from "./handshake-error.ts";
 import { NetTlsServer } from "./net-tls.ts";
 
+const wrongNameCode = "ERR_TLS_CERT_ALTNAME_INVALID";
+
 /** A finished handshake, and what arrived behind it before a pipe could take over. */
 export interface SecureBunSocket {
   readonly socket: BunSocket;
@@ -51,19 +53,25 @@ export async function connectTlsBun(
   const { servername, verify } = options;
   const tls = {
     secureContext: clientContext(options.ca).context,
-    ...(isIP(servername) === 0 && { serverName: servername }),
+    // "" sends no SNI, which is for names only.
+    serverName: isIP(servername) === 0 ? servername : "",
     requestCert: true,
     rejectUnauthorized: false,
   };
   const handshake = new Handshake(open);
   await handshake.run(socket, { isServer: false, tls }, received, signal);
-  // Asked after the handshake and before any byte of ours: what the runtime found, then the name.
+  // Asked after the handshake and before any byte of ours: the chain as the runtime judged it, then the name.
   const refusal = verify ? (handshake.verifyError ?? wrongName(handshake.secure, servername)) : undefined;
   if (refusal) {
     handshake.destroy();
     throw handshakeError(refusal);
   }
   return handshake.result(undefined);
+}
+
+/** The runtime reports a certificate it does not trust as a failure too, though the handshake is complete; these are the real ones. */
+function isProtocolFailure(error: (Error & { code?: string }) | null): boolean {
+  return error?.code === undefined || error.code === "EPROTO" || error.code === "ECONNRESET" || /^ERR_(SSL|OSSL)_/.test(error.code);
 }
 
 function clientContext(ca: string | undefined): SecureContext {
@@ -76,7 +84,7 @@ function wrongName(socket: BunSocket, servername: string): Error | undefined {
   const certificate = new X509Certificate(raw);
   const matches = isIP(servername) === 0 ? certificate.checkHost(servername) : certificate.checkIP(servername);
   if (matches) return undefined;
-  return Object.assign(new Error(`the server's certificate does not carry the name ${servername}`), { code: "ERR_TLS_CERT_ALTNAME_INVALID" });
+  return Object.assign(new Error(`the server's certificate does not carry the name ${servername}`), { code: wrongNameCode });
 }
 
 function alpnList(protocols: readonly string[]): Uint8Array {
@@ -90,6 +98,7 @@ class Handshake implements SocketOwner {
   readonly #open: OpenConnections;
   #raw: BunSocket | undefined;
   #secure: BunSocket | undefined;
+  #isServer = false;
   #early: Uint8Array[] = [];
   #earlyEnd = false;
   #gone = false;
@@ -111,6 +120,7 @@ class Handshake implements SocketOwner {
     received: Uint8Array | undefined,
     signal: AbortSignal,
   ): Promise<void> {
+    this.#isServer = role.isServer;
     const onAbort = () => this.#settle?.("failed");
     signal.addEventListener("abort", onAbort, { once: true });
     this.#open.add(this);
@@ -144,6 +154,10 @@ class Handshake implements SocketOwner {
     return { socket, raw: this.#raw, info, early: this.#early, earlyEnd: this.#earlyEnd, gone: this.#gone, failure: this.#failure };
   }
 
+  drop(): void {
+    this.destroy();
+  }
+
   destroy(): void {
     this.#settle?.("failed");
     if (this.#gone) return;
@@ -152,11 +166,13 @@ class Handshake implements SocketOwner {
   }
 
   onHandshake(success: boolean, error: (Error & { code?: string }) | null): void {
-    if (success) this.verifyError = error ?? undefined;
-    else this.#failure ??= error ?? undefined;
+    const done = success || (!this.#isServer && !isProtocolFailure(error));
+    // The name is ours to check: the runtime compares with the address dialled when it has no name. It looks at it only once the chain is trusted.
+    if (!done) this.#failure ??= error ?? undefined;
+    else if (error?.code !== wrongNameCode) this.verifyError = error ?? undefined;
     // Bytes behind the handshake may follow in this very turn; pausing keeps it at what was read already.
     this.#secure?.pause();
-    this.#settle?.(success ? "done" : "failed");
+    this.#settle?.(done ? "done" : "failed");
   }
 
   onData(chunk: Uint8Array): void {

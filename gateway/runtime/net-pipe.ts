@@ -75,6 +75,7 @@ export class NetPipe implements BytePipe {
     clearTimeout(this.#linger);
     this.isClosed = true;
     this.#owesClosed = false;
+    this.#owesDrain = false;
     this.#socket.destroy();
   }
 
@@ -110,6 +111,7 @@ export class NetPipe implements BytePipe {
   #over(): void {
     if (this.isClosed || this.#owesClosed) return;
     this.#owesClosed = true;
+    this.#owesDrain = false;
     if (this.sink) this.#deliverClosed();
   }
 

@@ -1,0 +1,19 @@
+/** Every conformance case, in the order they run, and how one is run. */
+
+import type { Runtime } from "../../../../gateway/runtime/runtime.ts";
+import { type Case, type Certificates, World } from "../harness.ts";
+import { pipeCases } from "./pipe.ts";
+import { serviceCases } from "./services.ts";
+import { socketCases } from "./sockets.ts";
+import { tlsCases } from "./tls.ts";
+
+export const allCases: readonly Case[] = [...pipeCases, ...socketCases, ...tlsCases, ...serviceCases];
+
+export async function runCase(runtime: Runtime, certificates: Certificates, { run }: Case): Promise<void> {
+  const world = new World(runtime, certificates);
+  try {
+    await run(world);
+  } finally {
+    await world.cleanUp();
+  }
+}
