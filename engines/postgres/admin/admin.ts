@@ -1,0 +1,74 @@
+/** PostgreSQL's ClusterAdmin: what the control plane does to a cluster, put together. */
+import type { ClusterAdmin } from "../../../core/cluster-admin.ts";
+import { GatewayError } from "../../../core/errors.ts";
+import type { NativeRole, PhysicalDatabase } from "../../../core/model.ts";
+import { applyVersions, readAppliedVersion } from "./apply.ts";
+import { readCapturedDdl } from "./capture.ts";
+import { type AdminContext, reassertRolePassword, withAdmin } from "./context.ts";
+import { describeSchema } from "./describe.ts";
+import { createTemplateDatabase, createTenantDatabase, createWorkspaceDatabase, dropDatabase, prepareCluster, setConnectable } from "./provision.ts";
+import { runQuery, runScript } from "./query.ts";
+import { asSqlError, toGatewayError } from "./sql-errors.ts";
+
+export interface PostgresAdmin extends ClusterAdmin {
+  /** Closes `postgres` and `template1` to PUBLIC. Done by itself before the first database is made on a cluster. */
+  prepareCluster(clusterId: string): Promise<void>;
+  /** Sets a native role's password back to the derived one: after a login with it failed with 28P01. */
+  reassertRolePassword(database: PhysicalDatabase, role: NativeRole): Promise<void>;
+}
+
+export function createPostgresAdmin(context: AdminContext): PostgresAdmin {
+  const prepared = new Map<string, Promise<void>>();
+  /** Once per process and cluster; tried again when it failed. */
+  const prepare = (clusterId: string): Promise<void> => {
+    let done = prepared.get(clusterId);
+    if (!done) {
+      done = prepareCluster(context, clusterId);
+      prepared.set(clusterId, done);
+      done.catch(() => prepared.delete(clusterId));
+    }
+    return done;
+  };
+  const onCluster = async (clusterId: string, work: () => Promise<void>): Promise<void> => {
+    await guarded(async () => {
+      await prepare(clusterId);
+      await work();
+    });
+  };
+  return {
+    prepareCluster: (clusterId) => guarded(() => prepare(clusterId)),
+    createWorkspaceDatabase: (database, mode) => onCluster(database.clusterId, () => createWorkspaceDatabase(context, database, mode)),
+    createTemplateDatabase: (database) => onCluster(database.clusterId, () => createTemplateDatabase(context, database)),
+    createTenantDatabase: (database, template) => onCluster(database.clusterId, () => createTenantDatabase(context, database, template)),
+    dropDatabase: (database) => guarded(() => dropDatabase(context, database)),
+    setConnectable: (database, allowed) => guarded(() => setConnectable(context, database, allowed)),
+    readCapturedDdl: (database, afterDdlId) => guarded(() => readCapturedDdl(context, database, afterDdlId)),
+    readAppliedVersion: (database) => guarded(() => readAppliedVersion(context, database)),
+    applyVersions: (database, versions, options) => guarded(() => applyVersions(context, database, versions, options)),
+    describeSchema: (database) => guarded(() => describeSchema(context, database)),
+    runQuery: (database, role, input) => runQuery(context, database, role, input),
+    runScript: (database, sql) => runScript(context, database, sql),
+    reassertRolePassword: (database, role) => guarded(() => reassertRolePassword(context, database, role)),
+    ping: (clusterId) => ping(context, clusterId),
+  };
+}
+
+/** Connection failures leave as `backend_unreachable`; other errors of our own SQL are faults and leave as they are. */
+async function guarded<T>(work: () => Promise<T>): Promise<T> {
+  try {
+    return await work();
+  } catch (error) {
+    const refusal = asSqlError(error) ? toGatewayError(error) : error;
+    throw refusal instanceof GatewayError && ["backend_unreachable", "no_backend_slot"].includes(refusal.kind) ? refusal : error;
+  }
+}
+
+async function ping(context: AdminContext, clusterId: string): Promise<boolean> {
+  try {
+    await withAdmin(context, clusterId, undefined, (connection) => connection.query("SELECT 1"));
+    return true;
+  } catch (error) {
+    context.log.write("warn", "cluster does not answer", { cluster: clusterId, reason: (error as Error).message });
+    return false;
+  }
+}

@@ -1,0 +1,137 @@
+/** SQL of a tenant-mode workspace's capture log: schema `tdb`, its tables, and the event triggers that write them. */
+
+/** A longer message is refused by the trigger: it could not be split into statements afterwards. In bytes; the parser's own limit. */
+export const maxMessageBytes = 4 * 1024 * 1024;
+
+/** What the client is told of the one DDL command that would take the workspace's own grants away. */
+const noDropOwned = "DROP OWNED is not supported in a workspace";
+
+/** Whether an object of an event trigger's list is temporary; triggers, rules and policies have no schema of their own. */
+export const isTemporaryFunction = `
+CREATE FUNCTION tdb.is_temporary(classid oid, objid oid, schema_name text) RETURNS boolean
+LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp AS $tdb$
+  SELECT coalesce(schema_name = 'pg_temp' OR schema_name LIKE 'pg\\_temp\\_%', false) OR coalesce((
+    SELECT c.relpersistence = 't' FROM pg_class c WHERE c.oid = CASE classid
+      WHEN 'pg_trigger'::regclass THEN (SELECT tgrelid FROM pg_trigger WHERE oid = objid)
+      WHEN 'pg_rewrite'::regclass THEN (SELECT ev_class FROM pg_rewrite WHERE oid = objid)
+      WHEN 'pg_policy'::regclass THEN (SELECT polrelid FROM pg_policy WHERE oid = objid)
+    END), false)
+$tdb$;
+`;
+
+/**
+ * Every firing is logged, also what is not a change (\`effect\`): rows are matched to the statements of one message by their order.
+ * The outer functions have no search_path of their own, because the caller's is to be read; they call by full name and use no operator.
+ */
+export const captureSql = `
+CREATE SCHEMA tdb;
+
+CREATE TABLE tdb.ddl_message (
+  id bigint GENERATED ALWAYS AS IDENTITY PRIMARY KEY,
+  pid integer NOT NULL,
+  at timestamptz NOT NULL,
+  text text NOT NULL
+);
+CREATE INDEX ddl_message_key ON tdb.ddl_message (pid, at);
+
+CREATE SEQUENCE tdb.ddl_order;
+
+CREATE TABLE tdb.ddl_log (
+  id bigint GENERATED ALWAYS AS IDENTITY PRIMARY KEY,
+  message_id bigint NOT NULL,
+  tag text NOT NULL,
+  search_path text NOT NULL,
+  context text NOT NULL,
+  effect text NOT NULL CHECK (effect IN ('permanent', 'temporary', 'extension', 'none')),
+  objects text[] NOT NULL,
+  txid bigint NOT NULL,
+  captured_at timestamptz NOT NULL DEFAULT clock_timestamp(),
+  ddl_id bigint UNIQUE
+);
+CREATE INDEX ddl_log_message ON tdb.ddl_log (message_id);
+CREATE INDEX ddl_log_unread ON tdb.ddl_log (id) WHERE ddl_id IS NULL;
+COMMENT ON COLUMN tdb.ddl_log.context IS 'call stack the command ran under; empty when the client sent it itself';
+COMMENT ON COLUMN tdb.ddl_log.ddl_id IS 'given by the reader after commit, so that what commits late is never skipped';
+${isTemporaryFunction}
+CREATE FUNCTION tdb.message_id() RETURNS bigint LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp AS $tdb$
+DECLARE
+  message constant text := current_query();
+  found_id bigint;
+BEGIN
+  IF octet_length(message) > ${maxMessageBytes} THEN
+    RAISE program_limit_exceeded USING
+      MESSAGE = 'statement text is too long to be captured (limit ${maxMessageBytes} bytes)', HINT = 'Send the statements one at a time.';
+  END IF;
+  SELECT m.id INTO found_id FROM tdb.ddl_message m WHERE m.pid = pg_backend_pid() AND m.at = statement_timestamp() AND m.text = message;
+  IF found_id IS NULL THEN
+    INSERT INTO tdb.ddl_message (pid, at, text) VALUES (pg_backend_pid(), statement_timestamp(), message) RETURNING id INTO found_id;
+  END IF;
+  RETURN found_id;
+END $tdb$;
+
+CREATE FUNCTION tdb.capture(command text, stack text, path text, dropped text) RETURNS void
+LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp AS $tdb$
+DECLARE
+  what text := 'none';
+  names text[];
+  touched bigint;
+BEGIN
+  IF (SELECT rolsuper FROM pg_roles WHERE rolname = session_user) THEN RETURN; END IF;
+  IF command = 'DROP OWNED' THEN
+    RAISE feature_not_supported USING MESSAGE = '${noDropOwned}';
+  END IF;
+  SELECT count(*), coalesce(array_agg(c.object_identity) FILTER (WHERE c.object_identity IS NOT NULL), '{}'),
+         CASE WHEN bool_and(c.in_extension) THEN 'extension'
+              WHEN bool_and(tdb.is_temporary(c.classid, c.objid, c.schema_name)) THEN 'temporary' ELSE 'permanent' END
+    INTO touched, names, what FROM pg_event_trigger_ddl_commands() c;
+  IF touched = 0 THEN what := coalesce(nullif(dropped, ''), 'none'); END IF;
+  -- Data, not schema.
+  IF command IN ('REFRESH MATERIALIZED VIEW', 'REINDEX') THEN what := 'none'; END IF;
+  INSERT INTO tdb.ddl_log (message_id, tag, search_path, context, effect, objects, txid)
+    VALUES (tdb.message_id(), command, path, coalesce(substr(stack, nullif(strpos(stack, E'\\n'), 0) + 1), ''), what, names, txid_current());
+END $tdb$;
+
+CREATE FUNCTION tdb.dropped_effect() RETURNS text LANGUAGE sql VOLATILE SET search_path = pg_catalog, pg_temp AS $tdb$
+  SELECT CASE WHEN bool_and(is_temporary) THEN 'temporary' ELSE 'permanent' END FROM pg_event_trigger_dropped_objects() WHERE original
+$tdb$;
+
+CREATE FUNCTION tdb.on_drop() RETURNS event_trigger LANGUAGE plpgsql SECURITY DEFINER AS $tdb$
+BEGIN
+  PERFORM pg_catalog.set_config('tdb.dropped', tdb.dropped_effect(), true);
+END $tdb$;
+
+CREATE FUNCTION tdb.on_ddl() RETURNS event_trigger LANGUAGE plpgsql SECURITY DEFINER AS $tdb$
+DECLARE
+  stack text;
+BEGIN
+  GET DIAGNOSTICS stack = PG_CONTEXT;
+  PERFORM tdb.capture(TG_TAG, stack, pg_catalog.current_setting('search_path'), pg_catalog.current_setting('tdb.dropped', true));
+  PERFORM pg_catalog.set_config('tdb.dropped', '', true);
+END $tdb$;
+
+CREATE EVENT TRIGGER tdb_capture_drop ON sql_drop EXECUTE FUNCTION tdb.on_drop();
+CREATE EVENT TRIGGER tdb_capture_ddl ON ddl_command_end EXECUTE FUNCTION tdb.on_ddl();
+`;
+
+/** Numbers what has been committed since the last reading. One reader at a time: the table lock lets clients' inserts pass. */
+export const numberCapturedSql = `
+LOCK TABLE tdb.ddl_log IN SHARE UPDATE EXCLUSIVE MODE;
+UPDATE tdb.ddl_log l SET ddl_id = n.ddl_id
+  FROM (SELECT id, pg_catalog.nextval('tdb.ddl_order'::pg_catalog.regclass) AS ddl_id
+          FROM (SELECT id FROM tdb.ddl_log WHERE ddl_id IS NULL ORDER BY id) AS unread) AS n
+ WHERE l.id = n.id;
+`;
+
+/** All rows of every message that has a new one: matching needs a message's rows from its first. */
+export const readCapturedSql = `
+SELECT l.message_id::text AS message_id, l.tag, l.search_path, l.context, l.effect, l.ddl_id::text AS ddl_id,
+       (extract(epoch FROM l.captured_at) * 1000)::bigint::text AS captured_at_ms
+  FROM tdb.ddl_log l
+ WHERE l.ddl_id IS NOT NULL AND l.message_id IN (SELECT n.message_id FROM tdb.ddl_log n WHERE n.ddl_id > $1)
+ ORDER BY l.message_id, l.id
+`;
+
+export const readMessagesSql = `
+SELECT m.id::text AS id, m.text FROM tdb.ddl_message m
+ WHERE m.id IN (SELECT n.message_id FROM tdb.ddl_log n WHERE n.ddl_id > $1)
+`;
