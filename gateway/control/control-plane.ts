@@ -18,11 +18,11 @@ import * as tenants from "./tenants.ts";
 import * as workspaces from "./workspaces.ts";
 
 export interface RunningControlPlane extends ControlPlane {
-  /** To be called first: records the clusters, cleans up after crashes, then takes jobs and sweeps until `stop`. */
+  /** To be called first: records the clusters, starts cleaning up after crashes, then takes jobs and sweeps until `stop`. */
   start(): Promise<void>;
   /** Lets tenants in progress end, hands deployments over, waits for work in the background. The store stays open. */
   stop(): Promise<void>;
-  /** One sweep now, as `start` and the clock do. */
+  /** One sweep now, as `start` and the clock make them. */
   sweep(): Promise<void>;
   /** Resolves when no work is left in the background. */
   settled(): Promise<void>;
@@ -119,8 +119,9 @@ function bindLife(
       await checkMasterKey(context);
       await recordClusters(context);
       await queue.start();
-      await sweep(context, queue);
-      stopSweeping = context.clock.every(context.config.sweepMs, () => context.background.runOnce("sweep", () => sweep(context, queue)));
+      const sweepSoon = () => context.background.runOnce("sweep", () => sweep(context, queue));
+      sweepSoon(); // not waited for: much may have been left, and the data path needs none of it
+      stopSweeping = context.clock.every(context.config.sweepMs, sweepSoon);
     },
     async stop() {
       stopSweeping?.();

@@ -1,5 +1,6 @@
 /** The sweep: finishes or clears away what crashes, failures and time have left. Every step may be repeated, by any instance. */
 import { type Expression, sql } from "kysely";
+import { GatewayError } from "../../core/errors.ts";
 import { physicalOf } from "../store/rows.ts";
 import { type ControlContext, nowDate } from "./context.ts";
 import type { JobQueue } from "./job-queue.ts";
@@ -165,7 +166,11 @@ async function purgeTrash(context: ControlContext): Promise<void> {
     .execute();
   for (const row of rows) {
     context.log.write("info", "tenant purged from trash", { project: row.project_id, tenant: row.id });
-    await deleteTenant(context, row.project_id, row.id, true);
+    try {
+      await deleteTenant(context, row.project_id, row.id, true);
+    } catch (error) {
+      if (!(error instanceof GatewayError) || error.kind !== "not_found") throw error; // not found: another instance was faster
+    }
   }
 }
 
