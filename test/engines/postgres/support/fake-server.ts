@@ -8,7 +8,7 @@ export class FakeConnection {
   readonly pid: number;
   readonly secret: Buffer;
   readonly startup = new Map<string, string>();
-  /** Everything received behind the start-up packet. */
+  /** Everything received behind the start-up packet, by message and as bytes. */
   readonly frames: Frame[] = [];
   received = Buffer.alloc(0);
   isClosed = false;
@@ -90,6 +90,7 @@ export class FakeServer {
       },
       data: (chunk) => {
         buffered = Buffer.concat([buffered, chunk]);
+        if (isStarted) connection.received = Buffer.concat([connection.received, chunk]);
         if (!isStarted) {
           if (buffered.length < 4 || buffered.length < buffered.readUInt32BE(0)) return;
           const length = buffered.readUInt32BE(0);
@@ -98,7 +99,6 @@ export class FakeServer {
           buffered = buffered.subarray(length);
           this.#start(connection, packet);
         }
-        connection.received = Buffer.concat([connection.received, buffered]);
         const { frames, rest } = splitFrames(buffered);
         buffered = rest;
         for (const frame of frames) this.#take(connection, frame);
