@@ -22,7 +22,9 @@ export async function runUp(argv: readonly string[]): Promise<number> {
     for (const warning of warnings) log.write("warn", "environment variable not used", { name: warning.source, reason: warning.message });
     if (check) return say(`configuration is valid${file ? ` (${file})` : ""}`);
     const runtime = await detectRuntime();
-    return await serve(config, flags, runtime, log);
+    const code = await serve(config, flags, runtime, log).catch(explain);
+    endSoon(runtime, code);
+    return code;
   } catch (error) {
     return explain(error);
   }
@@ -50,6 +52,11 @@ async function serve(config: Config, flags: Readonly<Record<string, string>>, ru
     stopAsked.off();
   }
   return 0;
+}
+
+/** Everything has been stopped: a timer or socket that a library left behind must not keep the process. */
+function endSoon(runtime: Runtime, code: number): void {
+  setTimeout(() => runtime.exit(code), 1000).unref();
 }
 
 /** The first signal drains, a second one does not wait any longer. */

@@ -12,6 +12,7 @@ import type { ClusterAddress } from "../engines/postgres/dial.ts";
 import { Cleanup } from "./cleanup.ts";
 import { createControlPlane } from "./control/control-plane.ts";
 import { makeDataDir } from "./data-dir.ts";
+import { closeWithin, Doors } from "./doors.ts";
 import { loadMasterKey } from "./master-key.ts";
 import { listenError, openPgListener, type PgListener } from "./pg-listener.ts";
 import type { ReloadableTlsServer, Runtime } from "./runtime/runtime.ts";
@@ -45,7 +46,7 @@ export interface Gateway {
   /** Resolves with the reason when something it cannot run without has ended. */
   readonly failed: Promise<string>;
   reload(config: Config): Promise<void>;
-  /** Stops accepting, lets transactions finish for `graceMs`, then stops everything, the embedded server included. */
+  /** Stops accepting, lets transactions and API requests finish for `graceMs`, then stops everything. A second call, with 0, ends the waiting. */
   stop(graceMs: number): Promise<void>;
 }
 
@@ -96,8 +97,9 @@ async function assemble(options: StartOptions, cleanup: Cleanup): Promise<Gatewa
           clusters: addresses,
           reassertRolePassword: admin.reassertRolePassword,
         });
-  let graceMs = 0;
-  if (listener) cleanup.add("PostgreSQL listener", () => listener.drain(graceMs));
+  const doors = new Doors();
+  cleanup.add("listeners", () => doors.close(0));
+  if (listener) doors.add((graceMs) => listener.drain(graceMs));
   const info = {
     version: await readVersion(),
     apiUrl: "",
@@ -105,7 +107,7 @@ async function assemble(options: StartOptions, cleanup: Cleanup): Promise<Gatewa
     pgPort: config.public_pg_port ?? listener?.port ?? config.pg_port,
     caFile,
   };
-  const apiPort = config.api_port < 0 ? undefined : await openApi({ ...options, control, info }, cleanup);
+  const apiPort = config.api_port < 0 ? undefined : await openApi({ ...options, control, info }, doors);
   if (apiPort !== undefined) info.apiUrl = `http://${urlHost(config)}:${apiPort}`;
   return {
     control,
@@ -122,8 +124,8 @@ async function assemble(options: StartOptions, cleanup: Cleanup): Promise<Gatewa
       listener?.reload(next);
       await watch.check();
     },
-    async stop(grace) {
-      graceMs = grace;
+    async stop(graceMs) {
+      await doors.close(graceMs).catch(() => undefined); // closed again, and told of, by the clean-up
       await cleanup.run();
     },
   };
@@ -183,10 +185,7 @@ function controlConfig(config: Config, clusterIds: readonly string[]) {
   };
 }
 
-async function openApi(
-  deps: StartOptions & { control: ControlPlane; info: Parameters<typeof createApi>[0]["info"] },
-  cleanup: Cleanup,
-): Promise<number> {
+async function openApi(deps: StartOptions & { control: ControlPlane; info: Parameters<typeof createApi>[0]["info"] }, doors: Doors): Promise<number> {
   const { config, control, clock, log, info } = deps;
   const app = createApi({
     control,
@@ -202,7 +201,7 @@ async function openApi(
       port: config.api_port,
       fetch: (request, peer) => app.fetch(request, { remoteAddress: peer.remoteAddress }),
     });
-    cleanup.add("API", () => server.close());
+    doors.add(closeWithin(clock, () => server.close()));
     return server.port;
   } catch (error) {
     throw listenError("--api-port", config.host, config.api_port, error);
