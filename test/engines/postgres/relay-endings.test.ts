@@ -1,0 +1,397 @@
+/** How sessions end, and what becomes of their backends: cancel requests, vanishing clients, shutdown, resets, slow readers. */
+import { serialize } from "pg-protocol";
+import { describe, expect, it } from "vitest";
+import { GatewayError } from "../../../core/errors.ts";
+import { cancelPacket, header, message, reply, settle } from "./support/wire.ts";
+import { atRest, projectId, World } from "./support/world.ts";
+
+const reset = ["ROLLBACK", "DISCARD ALL"];
+
+async function busy(settings = {}) {
+  const world = await World.create();
+  const { client, backend } = await world.pair(settings);
+  backend.isSilent = true;
+  await client.say(serialize.query("select pg_sleep(100)"));
+  return { world, client, backend };
+}
+
+describe("cancel request", () => {
+  for (const [name, version] of [
+    ["4 bytes", 196608],
+    ["32 bytes", 196610],
+  ] as const) {
+    it(`with the right key of ${name} reaches the server under its own key`, async () => {
+      const world = await World.create();
+      const client = world.connect();
+      await client.login({ user: projectId, database: "myapp__wayne", password: "tenant-pw", version });
+      const backend = world.server.last;
+      backend.isSilent = true;
+      await client.say(serialize.query("select pg_sleep(100)"));
+      await world.connect().say(cancelPacket(client.key.pid, client.key.secret));
+      expect(world.server.cancels).toEqual([{ pid: backend.pid, secret: backend.secret }]);
+      client.clear();
+      backend.send(reply.error("57014", "canceling statement due to user request"), reply.ready());
+      await settle();
+      expect(client.error).toMatchObject({ sqlstate: "57014", message: "canceling statement due to user request" });
+    });
+  }
+
+  it("with a wrong key, a wrong length or a wrong number does nothing", async () => {
+    const world = await World.create();
+    const client = await world.client();
+    const { pid, secret } = client.key;
+    world.server.last.isSilent = true;
+    await client.say(serialize.query("select pg_sleep(100)"));
+    const wrong = Buffer.from(secret.map((byte) => byte ^ 1));
+    for (const packet of [
+      cancelPacket(pid, wrong),
+      cancelPacket(pid + 1, secret),
+      cancelPacket(pid, Buffer.concat([secret, secret])),
+      cancelPacket(0, secret),
+    ]) {
+      const other = world.connect();
+      await other.say(packet);
+      expect(other.received).toHaveLength(0);
+    }
+    expect(world.server.cancels).toEqual([]);
+  });
+
+  it("does nothing to a session that runs nothing, nor to one that has ended", async () => {
+    const world = await World.create();
+    const client = await world.client();
+    const { pid, secret } = client.key;
+    await world.connect().say(cancelPacket(pid, secret));
+    await client.say(serialize.query("select 1"));
+    client.pipe.destroy();
+    await settle();
+    const next = await world.client();
+    world.server.last.isSilent = true;
+    await next.say(serialize.query("select 2"));
+    await world.connect().say(cancelPacket(pid, secret));
+    expect(world.server.connections).toHaveLength(1);
+    expect(world.server.cancels).toEqual([]);
+  });
+
+  it("that is still on its way keeps the backend from the next client", async () => {
+    const { world, client, backend } = await busy();
+    world.server.holdCancels = true;
+    [...sessionsOf(world)][0]!.cancel();
+    await settle();
+    expect(world.server.openCancels).toHaveLength(1);
+    backend.isSilent = false;
+    backend.send(reply.complete("SELECT 1"), reply.ready());
+    await settle();
+    client.pipe.destroy();
+    await settle();
+    expect(backend.queries).toEqual(["select pg_sleep(100)"]);
+    expect(world.pool.counts()).toEqual({ open: 1, idle: 0, waiting: 0 });
+    world.server.finishCancels();
+    await settle();
+    expect(backend.queries).toEqual(["select pg_sleep(100)", ...reset]);
+    expect(world.pool.counts()).toEqual({ open: 1, idle: 1, waiting: 0 });
+  });
+
+  it("is no reason to stop when it cannot be delivered", async () => {
+    const { world, client, backend } = await busy();
+    world.server.refuseConnect = new Error("no route");
+    const session = [...sessionsOf(world)][0]!;
+    session.cancel();
+    await settle();
+    expect(world.lines.some((line) => line.event === "cancel request failed")).toBe(true);
+    backend.send(reply.complete("SELECT 1"), reply.ready());
+    await settle();
+    expect(client.types).toBe("CZ");
+  });
+});
+
+describe("a client that goes", () => {
+  it.each([
+    ["with Terminate", (client: Awaited<ReturnType<typeof busy>>["client"]) => client.say(message("X"))],
+    ["without a word", async (client: Awaited<ReturnType<typeof busy>>["client"]) => client.pipe.destroy()],
+  ])("%s while idle leaves a backend that is reset and reused", async (_, leave) => {
+    const world = await World.create();
+    const { client, backend } = await world.pair();
+    await client.say(serialize.query("begin"));
+    await leave(client);
+    await settle();
+    expect(backend.queries).toEqual(["begin", ...reset]);
+    expect(backend.types).not.toContain("X");
+    const next = await world.client();
+    expect(world.server.connections).toHaveLength(1);
+    next.pipe.destroy();
+    await world.end();
+    expect(world.counts()).toEqual(atRest);
+  });
+
+  it("without a word in the middle of a statement has it cancelled, and its backend closed", async () => {
+    const { world, client, backend } = await busy();
+    client.pipe.destroy();
+    await settle();
+    expect(world.server.cancels.map((cancel) => cancel.pid)).toEqual([backend.pid]);
+    expect(backend.queries).toEqual(["select pg_sleep(100)"]);
+    expect(world.pool.counts()).toEqual({ open: 0, idle: 0, waiting: 0 });
+    expect(world.counts()).toEqual(atRest);
+  });
+
+  it("behind a Flush has its running statement cancelled as well", async () => {
+    const world = await World.create();
+    const { client, backend } = await world.pair();
+    backend.isSilent = true;
+    await client.say(serialize.parse({ text: "select pg_sleep(100)" }), serialize.bind(), serialize.execute(), serialize.flush());
+    client.pipe.destroy();
+    await settle();
+    expect(world.server.cancels).toHaveLength(1);
+    expect(world.pool.counts().open).toBe(0);
+  });
+
+  it("with Terminate in the middle of a statement lets the backend finish it", async () => {
+    const { world, client, backend } = await busy();
+    await client.say(message("X"));
+    expect(world.server.cancels).toEqual([]);
+    expect(backend.types).toBe("QX");
+    expect(backend.queries).not.toContain("DISCARD ALL");
+  });
+
+  it.each([
+    ["a partial message", Buffer.from(serialize.query("select 1")).subarray(0, 7)],
+    ["a header", header("d", 1000)],
+    ["no Sync", serialize.parse({ text: "select 1" })],
+  ])("behind %s never gives its backend to another", async (_, bytes) => {
+    const world = await World.create();
+    const { client, backend } = await world.pair();
+    await client.say(bytes);
+    client.pipe.destroy();
+    await settle();
+    expect(backend.queries.includes("DISCARD ALL") && backend.received.includes(bytes)).toBe(false);
+    expect(world.counts()).toEqual(atRest);
+  });
+
+  it("while it waits for a backend leaves the line", async () => {
+    const world = await World.create({ budget: 1 });
+    const first = await world.client();
+    const waiting = world.connect();
+    await waiting.login({ user: projectId, database: "myapp__wayne", password: "tenant-pw" });
+    expect(world.pool.counts().waiting).toBe(1);
+    waiting.pipe.destroy();
+    await settle();
+    expect(world.pool.counts().waiting).toBe(0);
+    first.pipe.destroy();
+    await settle();
+    expect(world.counts()).toEqual(atRest);
+  });
+
+  it("in the moment it gets its backend gives it back", async () => {
+    const world = await World.create();
+    const client = world.connect();
+    world.server.loginAnswer = (connection) => {
+      client.pipe.destroy();
+      return world.server.welcome(connection);
+    };
+    await client.login({ user: projectId, database: "myapp__wayne", password: "tenant-pw" });
+    await settle();
+    expect(world.counts()).toEqual(atRest);
+  });
+});
+
+describe("reset", () => {
+  it.each([
+    ["an error", [reply.error("25001", "DISCARD ALL cannot run inside a transaction block"), reply.ready()]],
+    ["another tag", [reply.complete("SELECT 1"), reply.ready()]],
+    ["a transaction still open", [reply.complete("DISCARD ALL"), reply.ready("T")]],
+    ["no tag", [reply.ready()]],
+    ["a row", [reply.row("1"), reply.complete("DISCARD ALL"), reply.ready()]],
+    ["bytes behind the end", [reply.complete("DISCARD ALL"), reply.ready(), Buffer.from("x")]],
+    ["one answer too many", [reply.complete("DISCARD ALL"), reply.ready(), reply.ready()]],
+    ["a malformed length", [header("C", 1)]],
+    ["a malformed report", [message("S", "x"), reply.complete("DISCARD ALL"), reply.ready()]],
+  ])("answered by %s closes the backend", async (_, answer) => {
+    const world = await World.create();
+    const { client, backend } = await world.pair();
+    world.server.answer = (frame) => (frame.body.toString() === "DISCARD ALL\0" ? [Buffer.concat(answer)] : undefined);
+    client.pipe.destroy();
+    await settle();
+    expect(backend.isClosed).toBe(true);
+    expect(world.pool.counts()).toEqual({ open: 0, idle: 0, waiting: 0 });
+  });
+
+  it("that is never answered ends after its time", async () => {
+    const world = await World.create();
+    const { client, backend } = await world.pair();
+    backend.isSilent = true;
+    client.pipe.destroy();
+    await settle();
+    expect(world.pool.counts().open).toBe(1);
+    world.clock.advance(10_000);
+    await settle();
+    expect(world.pool.counts().open).toBe(0);
+  });
+
+  it("takes notices, reports and late notifications in", async () => {
+    const world = await World.create();
+    const { client } = await world.pair();
+    world.server.answer = (frame) =>
+      frame.type === "Q"
+        ? [
+            reply.notice("n"),
+            reply.notification("c", "p"),
+            reply.parameter("a", "b"),
+            reply.complete(frame.body.toString().replace("\0", "")),
+            reply.ready(),
+          ]
+        : undefined;
+    client.pipe.destroy();
+    await settle();
+    expect(world.pool.counts()).toEqual({ open: 1, idle: 1, waiting: 0 });
+  });
+});
+
+describe("an idle backend", () => {
+  it.each([
+    ["says goodbye", [reply.error("57P01", "terminating connection due to administrator command", "FATAL")]],
+    ["sends a malformed report", [message("S", "no terminator")]],
+    ["sends half a message", [reply.parameter("a", "b").subarray(0, 6)]],
+    ["sends a row", [reply.row("1")]],
+  ])("that %s is never lent again", async (_, messages) => {
+    const world = await World.create();
+    const { client, backend } = await world.pair();
+    client.pipe.destroy();
+    await settle();
+    backend.send(...messages);
+    await settle();
+    expect(world.pool.counts()).toEqual({ open: 0, idle: 0, waiting: 0 });
+    await world.client();
+    expect(world.server.connections).toHaveLength(2);
+  });
+});
+
+describe("ending a session", () => {
+  const gone = new GatewayError("shutdown", "terminating connection due to gateway shutdown");
+
+  it("puts nothing into the middle of a message that is on its way", async () => {
+    const { world, client, backend } = await busy();
+    const row = reply.row("x".repeat(1000));
+    backend.send(row.subarray(0, 500));
+    await settle();
+    [...sessionsOf(world)][0]!.terminate(gone);
+    await settle();
+    expect(client.received).toEqual(row.subarray(0, 500));
+    expect(client.isClosed).toBe(true);
+    expect(world.counts()).toEqual(atRest);
+  });
+
+  it("tells the client why between two messages, and cancels what runs", async () => {
+    const { world, client, backend } = await busy();
+    backend.send(reply.row("x"));
+    await settle();
+    [...sessionsOf(world)][0]!.terminate(gone);
+    await settle();
+    expect(client.types).toBe("DE");
+    expect(client.error).toMatchObject({ severity: "FATAL", sqlstate: "57P01" });
+    expect(world.server.cancels).toHaveLength(1);
+    expect(world.pool.counts().open).toBe(0);
+  });
+
+  it("drains: idle ones at once, the others when their transaction ends, the rest after the grace", async () => {
+    const world = await World.create();
+    const idle = await world.client();
+    const inside = await world.pair();
+    await inside.client.say(serialize.query("begin"));
+    const stuck = await world.pair();
+    stuck.backend.isSilent = true;
+    await stuck.client.say(serialize.query("select pg_sleep(100)"));
+    const halfway = world.connect();
+    const drained = world.sessions.drain(30_000);
+    await settle();
+    expect([idle.isClosed, inside.client.isClosed, stuck.client.isClosed, halfway.isClosed]).toEqual([true, false, false, true]);
+    expect(idle.error).toMatchObject({ severity: "FATAL", sqlstate: "57P01", message: gone.message });
+    await inside.client.say(serialize.query("commit"));
+    expect(inside.client.error?.sqlstate).toBe("57P01");
+    const late = world.connect();
+    await late.login({ user: projectId, database: "myapp__wayne", password: "tenant-pw" });
+    expect(late.error?.sqlstate).toBe("57P01");
+    expect(stuck.client.isClosed).toBe(false);
+    world.clock.advance(30_000);
+    await drained;
+    await settle();
+    expect(stuck.client.error?.sqlstate).toBe("57P01");
+    expect(world.counts()).toEqual(atRest);
+  });
+
+  it("tells an idle client of client_idle_timeout, and resets its backend", async () => {
+    const world = await World.create();
+    const { client, backend } = await world.pair();
+    world.clock.advance(1_800_000);
+    await settle();
+    expect(client.isClosed).toBe(false);
+    world.clock.advance(200);
+    await settle();
+    expect(client.error).toMatchObject({ severity: "FATAL", sqlstate: "57P05", message: "terminating connection due to client_idle_timeout" });
+    expect(backend.queries).toEqual(reset);
+  });
+
+  it("leaves PostgreSQL's own goodbye as the last word", async () => {
+    const world = await World.create();
+    const { client, backend } = await world.pair();
+    const goodbye = reply.error("57P01", "terminating connection due to administrator command", "FATAL");
+    backend.send(goodbye);
+    backend.hangUp();
+    await settle();
+    expect(client.received).toEqual(goodbye);
+    expect(client.isClosed).toBe(true);
+    expect(world.counts()).toEqual(atRest);
+  });
+
+  it("says that the database server was lost when it leaves without a word", async () => {
+    const { world, client, backend } = await busy();
+    backend.hangUp();
+    await settle();
+    expect(client.error).toMatchObject({ severity: "FATAL", sqlstate: "08006" });
+    expect(world.pool.counts()).toEqual({ open: 0, idle: 0, waiting: 0 });
+  });
+});
+
+describe("backpressure", () => {
+  it("stops reading the backend while the client does not read, and loses nothing", async () => {
+    const world = await World.create();
+    const { client, backend } = await world.pair();
+    backend.isSilent = true;
+    client.pipe.pause();
+    const row = reply.row("x".repeat(10_000));
+    let sent = 0;
+    while (sent < 1000) {
+      sent++;
+      if (!backend.pipe.write(Buffer.concat([row]))) break;
+      await settle();
+    }
+    expect(sent).toBeLessThan(40);
+    client.pipe.resume();
+    await settle();
+    expect(client.received).toHaveLength(sent * row.length);
+  });
+
+  it("stops reading the client while the backend does not read, and loses nothing", async () => {
+    const world = await World.create();
+    const { client, backend } = await world.pair({ allow_copy: true });
+    backend.isSilent = true;
+    backend.pipe.pause();
+    const data = Buffer.from(serialize.copyData(Buffer.alloc(10_000)));
+    let sent = 0;
+    while (sent < 1000) {
+      sent++;
+      if (!client.pipe.write(Buffer.concat([data]))) break;
+      await settle();
+    }
+    expect(sent).toBeLessThan(40);
+    backend.pipe.resume();
+    await settle();
+    expect(backend.received).toHaveLength(sent * data.length);
+  });
+});
+
+/** The sessions of a world, oldest first, for calls that come from elsewhere than the wire. */
+function sessionsOf(world: World) {
+  return world.live.enter(projectId, "myapp__wayne", world.routes.targets.get("myapp__wayne")!).sessions as unknown as ReadonlySet<{
+    cancel(): void;
+    terminate(error: GatewayError): void;
+  }>;
+}
