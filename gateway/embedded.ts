@@ -145,7 +145,7 @@ function runToEnd(program: string, args: readonly string[], user: OsUser | undef
 
 /** Nothing of the gateway's own environment, where secrets and PG* variables may be. */
 function serverEnvironment(): NodeJS.ProcessEnv {
-  const path = process.env["PATH"];
+  const path = process.env.PATH;
   return { LC_ALL: "C", TZ: "UTC", ...(path === undefined ? {} : { PATH: path }) };
 }
 

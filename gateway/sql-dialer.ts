@@ -47,6 +47,7 @@ export function createSqlDialer(options: DialerOptions): PooledDialer {
 interface Idle {
   readonly client: pg.Client;
   readonly timer: NodeJS.Timeout;
+  readonly forget: () => void;
 }
 
 class PgDialer implements PooledDialer {
@@ -126,6 +127,7 @@ class PgDialer implements PooledDialer {
     const idle = this.#idle.get(clusterId)?.pop();
     if (!idle) return undefined;
     clearTimeout(idle.timer);
+    idle.client.off("end", idle.forget);
     return idle.client;
   }
 
@@ -145,12 +147,12 @@ class PgDialer implements PooledDialer {
       const kept = this.#idle.get(clusterId) ?? [];
       const at = kept.findIndex((entry) => entry.client === client);
       if (at !== -1) clearTimeout(kept.splice(at, 1)[0]?.timer);
-      return endClient(client);
+      void endClient(client);
     };
     const timer = setTimeout(forget, this.#options.idleMs ?? 10_000);
     timer.unref();
     client.once("end", forget);
-    list.push({ client, timer });
+    list.push({ client, timer, forget });
     this.#idle.set(clusterId, list);
   }
 }

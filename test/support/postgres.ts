@@ -23,6 +23,11 @@ export const testCrypto: Crypto = {
   equal: (a, b) => a.length === b.length && timingSafeEqual(a, b),
 };
 
+/** Under a master key nobody else has. */
+export function testSecrets(): Secrets {
+  return new Secrets(testCrypto, randomBytes(32));
+}
+
 export interface TestPostgres {
   /** Always `cluster_test`. */
   readonly clusterId: string;
@@ -41,7 +46,7 @@ export async function startTestPostgres(): Promise<TestPostgres> {
   const password = randomBytes(16).toString("hex");
   const server = await startEmbedded({ dataDir, superuserPassword: password, log: silentLog, durable: false, maxConnections: 200 });
   const clusterId = "cluster_test";
-  const secrets = new Secrets(testCrypto, randomBytes(32));
+  const secrets = testSecrets();
   const dialer = createSqlDialer({ clusters: new Map([[clusterId, server.connection]]), secrets });
   return {
     clusterId,

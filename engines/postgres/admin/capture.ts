@@ -58,6 +58,8 @@ async function matchMessage(message: string, rows: readonly LogRow[]): Promise<C
 }
 
 async function matchRow(row: LogRow, outer: StatementMatcher, inner: Map<string, StatementMatcher>): Promise<Statement | undefined> {
+  // What an extension's script does comes with CREATE EXTENSION.
+  if (row.effect === "extension" || /^extension script file "/m.test(row.context)) return undefined;
   const origin = readOrigin(row.context);
   if (origin.at === "client") return outer.takeDirect(row.tag);
   if (origin.at === "function") return row.effect === "permanent" ? outer.takeCaller(origin.name, origin.line) : undefined;

@@ -20,8 +20,8 @@ export class StatementMatcher {
   /** For a command that is itself a statement of the text. */
   takeDirect(tag: string): Statement | undefined {
     const only = this.#statements[0];
-    // The same one-statement text may run many times in a loop.
-    if (this.#statements.length === 1 && only) return only;
+    // The same one-statement text may run many times in a loop. Before PostgreSQL 18 the commands of an extension's script look like it, too.
+    if (this.#statements.length === 1 && only) return only.kind.endsWith("ExtensionStmt") && !fitsTag(only, tag) ? undefined : only;
     const index = this.#find(this.#next, (statement) => firesEventTrigger(statement) && fitsTag(statement, tag));
     if (index === undefined) return undefined;
     this.#next = index + 1;

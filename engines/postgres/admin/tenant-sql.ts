@@ -154,7 +154,7 @@ BEGIN
       SELECT d.defaclobjtype AS kind, d.defaclnamespace AS schema, d.defaclacl AS acl,
              -- Of all schemas: the whole list. Of one: what is added to it.
              CASE WHEN d.defaclnamespace = 0 THEN acldefault(CASE d.defaclobjtype WHEN 'S' THEN 's' ELSE d.defaclobjtype END, d.defaclrole)
-                  ELSE '{}' END AS builtin
+                  END AS builtin
         FROM pg_default_acl d JOIN owner ON owner.oid = d.defaclrole
     ), changed AS (
       SELECT d.kind, d.schema, a.grantee, a.privilege_type, a.is_grantable, true AS added FROM defaults d, aclexplode(d.acl) a

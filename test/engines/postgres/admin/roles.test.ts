@@ -89,7 +89,6 @@ const ddl = [
   "COPY t TO PROGRAM 'cat'",
   "COPY t FROM '/etc/passwd'",
   "SELECT pg_read_file('/etc/passwd')",
-  "ALTER SYSTEM SET work_mem = '1GB'",
   "CREATE ROLE x",
 ];
 
@@ -133,11 +132,10 @@ describe("roles: in a tenant database", () => {
         for (const sql of ddl) {
           const inBlock = `DO $do$ BEGIN EXECUTE $sql$${sql}$sql$; END $do$`;
           for (const form of [sql, inBlock]) {
-            // SECURITY LABEL fails earlier where no label provider is loaded; INTO means something else in PL/pgSQL.
+            // SECURITY LABEL fails earlier where no label provider is loaded.
             const expected = sql.startsWith("SECURITY") ? "22023" : denied;
             const got = await outcome(session, form);
-            if (form === inBlock && sql.startsWith("SELECT 1 AS a INTO")) expect(got).toBe("0A000");
-            else expect(`${role}: ${form}: ${got}`).toBe(`${role}: ${form}: ${expected}`);
+            expect(`${role}: ${form}: ${got}`).toBe(`${role}: ${form}: ${expected}`);
           }
         }
       });
@@ -222,24 +220,20 @@ describe("roles: in a workspace", () => {
     await as(database, "admin", async (session) => {
       for (const sql of [...schema.slice(0, 5), "DROP TABLE victim", "ALTER TABLE t ADD w int", "CREATE EXTENSION hstore"]) await session.query(sql);
     });
-    await matrix(
-      database,
-      [
-        ["SELECT * FROM t", "admin write read"],
-        ["SELECT * FROM app.v", "admin write read"],
-        ["INSERT INTO app.u (v) VALUES ('x')", "admin write"],
-        ["UPDATE t SET v = 'x'; DELETE FROM t", "admin write"],
-        ["SELECT nextval('t_id_seq')", "admin write"],
-        ["TRUNCATE t", "admin"],
-        ["CREATE TABLE x ()", "admin"],
-        ["CREATE TABLE app.x ()", "admin"],
-        ["CREATE SCHEMA x", "admin"],
-        ["DROP TABLE t", "admin"],
-        ["CREATE TEMP TABLE x ()", "admin write read"],
-        ["CREATE ROLE x", ""],
-        ["CREATE DATABASE x", ""],
-      ].filter(([sql]) => sql !== "CREATE DATABASE x") as [string, string][],
-    );
+    await matrix(database, [
+      ["SELECT * FROM t", "admin write read"],
+      ["SELECT * FROM app.v", "admin write read"],
+      ["INSERT INTO app.u (v) VALUES ('x')", "admin write"],
+      ["UPDATE t SET v = 'x'; DELETE FROM t", "admin write"],
+      ["SELECT nextval('t_id_seq')", "admin write"],
+      ["TRUNCATE t", "admin"],
+      ["CREATE TABLE x ()", "admin"],
+      ["CREATE TABLE app.x ()", "admin"],
+      ["CREATE SCHEMA x", "admin"],
+      ["DROP TABLE t CASCADE", "admin"],
+      ["CREATE TEMP TABLE x ()", "admin write read"],
+      ["CREATE ROLE x", ""],
+    ]);
   });
 
   test("a control-mode workspace is the same without capture", async () => {
@@ -248,7 +242,7 @@ describe("roles: in a workspace", () => {
     await as(database, "admin", (session) => session.query("CREATE TABLE t ()"));
     await matrix(database, [
       ["SELECT * FROM t", "admin write read"],
-      ["DROP TABLE t", "admin"],
+      ["DROP TABLE t CASCADE", "admin"],
     ]);
     const triggers = await asSuperuser(database, (session) => session.query("SELECT evtname FROM pg_event_trigger"));
     expect(triggers.rows).toEqual([]);
