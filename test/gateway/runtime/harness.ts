@@ -2,6 +2,7 @@
 
 import assert from "node:assert/strict";
 import { createHash } from "node:crypto";
+import { setMaxListeners } from "node:events";
 import { mkdtemp, rm } from "node:fs/promises";
 import { hostname, tmpdir } from "node:os";
 import { join } from "node:path";
@@ -30,6 +31,8 @@ export class World {
   constructor(runtime: Runtime, certificates: Certificates) {
     this.runtime = runtime;
     this.certificates = certificates;
+    // Cases hang hundreds of handshakes on this one signal.
+    setMaxListeners(0, this.never);
   }
 
   /** A signal that never aborts. */

@@ -149,7 +149,7 @@ async function endIsHeard(world: World): Promise<void> {
       pipe.pause();
       // Unread input piles up on this side before the message goes out.
       void world.fence().then(() => {
-        pipe.end(bytesOf("FATAL: heard"));
+        pipe.end(bytesOf("FATAL: heard"), 60_000);
         ended.resolve(reader);
       });
     };

@@ -280,7 +280,7 @@ async function endIsHeard(world: World): Promise<void> {
   await reader.bytes(1);
   pipe.pause();
   await world.fence();
-  pipe.end(bytesOf("FATAL: heard"));
+  pipe.end(bytesOf("FATAL: heard"), 60_000);
   assert.equal(await received, "FATAL: heard");
   client.socket.destroy();
   await reader.end();
