@@ -1,7 +1,7 @@
 /** Row limits and query timeouts: kept by the gateway, told as errors, the session usable afterwards. */
 import { serialize } from "pg-protocol";
 import { describe, expect, it } from "vitest";
-import { reply, settle } from "./support/wire.ts";
+import { int16, message, reply, settle } from "./support/wire.ts";
 import { World } from "./support/world.ts";
 
 const rows = (count: number) => Array.from({ length: count }, (_, i) => reply.row(String(i)));
@@ -97,11 +97,9 @@ describe("row limit", () => {
   it("does not let a name of more than 63 bytes pass for another statement", async () => {
     const { client, play } = await limited(1);
     const name = "n".repeat(63);
-    await client.say(
-      serialize.parse({ name: `${name}a`, text: "insert into t values (1) returning x" }),
-      serialize.parse({ name: `${name}b`, text: "select 1" }),
-    );
-    await client.say(serialize.bind({ statement: `${name}a` }), serialize.execute(), serialize.sync());
+    const parse = (letter: string, sql: string) => message("P", `${name}${letter}\0${sql}\0`, int16(0));
+    await client.say(parse("a", "insert into t values (1) returning x"), parse("b", "select 1"));
+    await client.say(message("B", `\0${name}a\0`, int16(0), int16(0), int16(0)), serialize.execute(), serialize.sync());
     await play(reply.parseComplete, reply.parseComplete, reply.bindComplete, ...rows(2), cancelled, reply.ready());
     expect(client.error).toMatchObject(tooMany(1));
   });
