@@ -21,18 +21,16 @@ const readsAtOnce = 4;
 export async function syncBlueprint(context: ControlContext, workspace: KnownWorkspace): Promise<number> {
   const database = workspace.database;
   if (!database || workspace.mode === "control" || workspace.state !== "ready") return workspace.version;
-  return await context.syncs.run(workspace.id, () => readAndNumber(context, workspace.id, database));
+  return await context.syncs.run(workspace.id, () => readAndNumber(context, workspace, database));
 }
 
-async function readAndNumber(context: ControlContext, workspaceId: string, database: PhysicalDatabase): Promise<number> {
-  const { db } = context.store;
-  const known = await db.selectFrom("workspaces").select(["version", "last_ddl_id"]).where("id", "=", workspaceId).executeTakeFirst();
-  if (!known) return 0;
-  const captured = await context.admin.readCapturedDdl(database, known.last_ddl_id);
+/** `known` may be behind the store: then what it lacks is read again, and found to be numbered already. */
+async function readAndNumber(context: ControlContext, known: KnownWorkspace, database: PhysicalDatabase): Promise<number> {
+  const captured = await context.admin.readCapturedDdl(database, known.lastDdlId);
   if (captured.length === 0) return known.version;
-  const version = await context.store.transaction((trx) => numberVersions(trx, workspaceId, captured));
-  context.log.write("info", "blueprint versions captured", { workspace: workspaceId, version, statements: captured.length });
-  refreshSpares(context, workspaceId);
+  const version = await context.store.transaction((trx) => numberVersions(trx, known.id, captured));
+  context.log.write("info", "blueprint versions captured", { workspace: known.name, version, statements: captured.length });
+  refreshSpares(context, known.id);
   return version;
 }
 

@@ -3,7 +3,7 @@ import type { PhysicalDatabase } from "../../core/model.ts";
 import { physicalOf } from "../store/rows.ts";
 import type { ControlContext } from "./context.ts";
 import { dropDatabases, insertDatabase, makeDatabaseName, markDatabaseReady, markDatabasesDeleting } from "./physical.ts";
-import { copyTemplate } from "./templates.ts";
+import { copyTemplate, ensureTemplate } from "./templates.ts";
 import { loadVersions } from "./versions.ts";
 import { findWorkspaceById, type KnownWorkspace } from "./workspace-rows.ts";
 
@@ -17,6 +17,7 @@ export function refreshSpares(context: ControlContext, workspaceId: string): voi
 async function refresh(context: ControlContext, workspaceId: string): Promise<void> {
   const blueprint = await findWorkspaceById(context.store.db, workspaceId);
   if (blueprint?.state !== "ready" || blueprint.engine !== "PostgreSQL" || !(await hasTenant(context, workspaceId))) return;
+  await ensureTemplate(context, blueprint, context.config.clusters[0]!.id, blueprint.version);
   await upgradeStale(context, blueprint);
   for (;;) {
     if (context.background.stopped) return;

@@ -104,9 +104,10 @@ async function applyOrReport(
 
 function versionFault(blueprint: Blueprint, version: BlueprintVersion, error: GatewayError): GatewayError {
   const statement = version.sql.length > 200 ? `${version.sql.slice(0, 200)}…` : version.sql;
+  const reason = error.details.cause instanceof Error ? error.details.cause.message : error.message; // PostgreSQL's own words, where they are at hand
   return new GatewayError(
     "conflict",
-    `Cannot apply version ${version.version} of blueprint '${blueprint.name}' to an empty database: ${error.message}. Statement: ${statement}`,
+    `Cannot apply version ${version.version} of blueprint '${blueprint.name}' to an empty database: ${reason}. Statement: ${statement}`,
     { sqlstate: error.sqlstate, hint: "Undo or skip this change in the workspace, then try again.", cause: error },
   );
 }

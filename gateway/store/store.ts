@@ -64,7 +64,9 @@ const types: pg.CustomTypesConfig = {
 function makePool(connection: pg.ClientConfig, max: number, log: Log): pg.Pool {
   const pool = new pg.Pool({ ...connection, max, idleTimeoutMillis: 30_000 });
   // A connection that breaks leaves the pool by itself; without listeners it would end the process, idle or between two queries of a transaction.
-  pool.on("error", (error) => log.write("warn", "store connection lost", { reason: error.message }));
+  pool.on("error", (error) => {
+    if (!pool.ending) log.write("warn", "store connection lost", { reason: error.message });
+  });
   pool.on("connect", (client) => client.on("error", (error) => log.write("debug", "store connection error", { reason: error.message })));
   return pool;
 }
