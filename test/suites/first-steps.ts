@@ -1,9 +1,11 @@
 /** What a new user types, from an empty data directory to two tenants: run under every runtime. */
+import { once } from "node:events";
 import type pg from "pg";
 import { afterAll, beforeAll, describe, expect, it } from "vitest";
 import { type Api, makeApi } from "../e2e/support/api.ts";
-import { connect, failure, parseTarget, psql, type Target } from "../e2e/support/clients.ts";
-import { type GatewayProcess, type RuntimeUnderTest, startGateway } from "../e2e/support/gateway.ts";
+import { connect, failure, parseTarget, psql, spawnPsql, type Target } from "../e2e/support/clients.ts";
+import { collect, type GatewayProcess, type RuntimeUnderTest, startGateway } from "../e2e/support/gateway.ts";
+import { until } from "../e2e/support/until.ts";
 
 export function describeFirstSteps(runtime: RuntimeUnderTest): void {
   describe(`first steps under ${runtime}`, () => {
@@ -144,19 +146,15 @@ export function describeFirstSteps(runtime: RuntimeUnderTest): void {
       await client.end();
     });
 
-    it("cancels pg_sleep when the client asks", async () => {
-      const client = clients.get("wayne")! as pg.Client & { processID: number; secretKey: number };
-      const sleeping = failure(client.query("SELECT pg_sleep(60)"));
-      await until(async () => (await clients.get("globex")!.query("SELECT 1")).rowCount === 1);
-      const { default: driver } = await import("pg");
-      const canceller = new driver.Client({ ...clientConfigOf(client) }) as pg.Client & { cancel(target: pg.Client, query: unknown): void };
-      const active =
-        (client as unknown as { activeQuery?: unknown; _activeQuery?: unknown })._activeQuery ??
-        (client as unknown as { activeQuery?: unknown }).activeQuery;
-      canceller.cancel(client, active);
-      const error = await sleeping;
-      expect([error.code, error.message]).toEqual(["57014", "canceling statement due to user request"]);
-      expect((await client.query("SELECT 1 AS one")).rows).toEqual([{ one: 1 }]);
+    it("cancels pg_sleep when psql is interrupted", async () => {
+      const sleeping = spawnPsql(gateway, tenants.get("wayne")!, ["-c", "SELECT 1 AS awake", "-c", "SELECT pg_sleep(60)"]);
+      const finished = collect(sleeping);
+      await once(sleeping.stdout!, "data"); // its first statement is done
+      const watcher = clients.get("wayne")!;
+      await until(async () => (await watcher.query("SELECT FROM pg_stat_activity WHERE query LIKE 'SELECT pg_sleep%'")).rowCount === 1);
+      sleeping.kill("SIGINT");
+      expect((await finished).stderr).toContain("ERROR:  57014: canceling statement due to user request");
+      expect((await watcher.query("SELECT 1 AS one")).rows).toEqual([{ one: 1 }]);
     });
 
     it("stops on SIGINT with everything it started", async () => {
@@ -178,15 +176,4 @@ export function describeFirstSteps(runtime: RuntimeUnderTest): void {
       }
     });
   });
-}
-
-/** The settings a connected client was made with. */
-function clientConfigOf(client: pg.Client): pg.ClientConfig {
-  const { connectionParameters } = client as unknown as { connectionParameters: { ssl: pg.ClientConfig["ssl"] } };
-  return { host: client.host, port: client.port, user: client.user ?? "", database: client.database ?? "", ssl: connectionParameters.ssl ?? false };
-}
-
-/** Asks until the answer is yes; each question takes its own time, nothing is slept. */
-async function until(ask: () => Promise<boolean>): Promise<void> {
-  while (!(await ask()));
 }

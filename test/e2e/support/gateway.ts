@@ -33,9 +33,11 @@ export interface GatewayProcess {
   /** Everything it printed so far. */
   output(): string;
   errors(): string;
-  /** Sends a signal and waits for the end. @returns the exit code. */
+  /** Sends a signal and waits for the end. @returns the exit code. @throws Error when it does not end. */
   stop(signal?: "SIGTERM" | "SIGINT" | "SIGKILL"): Promise<number | null>;
   signal(signal: NodeJS.Signals): void;
+  /** The exit code, once it has ended. */
+  readonly ended: Promise<number | null>;
   /** Stops it and removes its data. */
   dispose(): Promise<void>;
 }
@@ -78,7 +80,18 @@ export async function startGateway(options: StartOptions): Promise<GatewayProces
   const credentials = JSON.parse(await readFile(join(dataDir, "credentials.json"), "utf8")) as Credentials;
   const stop = async (signal: NodeJS.Signals = "SIGTERM") => {
     if (child.exitCode === null) child.kill(signal);
-    return await ended;
+    let hangs: NodeJS.Timeout | undefined;
+    const patience = new Promise<never>((_, failed) => {
+      hangs = setTimeout(() => {
+        child.kill("SIGKILL");
+        failed(new Error(`tdb up did not end\n${output}${errors}`));
+      }, 50_000);
+    });
+    try {
+      return await Promise.race([ended, patience]);
+    } finally {
+      clearTimeout(hangs);
+    }
   };
   return {
     credentials,
@@ -87,6 +100,7 @@ export async function startGateway(options: StartOptions): Promise<GatewayProces
     output: () => output,
     errors: () => errors,
     stop,
+    ended,
     signal: (signal) => void child.kill(signal),
     async dispose() {
       await stop();
@@ -108,8 +122,8 @@ export interface Finished {
 }
 
 /** Runs a command to its end. */
-export function run(command: string, args: readonly string[], env: Readonly<Record<string, string>> = {}, input?: string): Promise<Finished> {
-  return collect(spawn(command, args, { cwd: root, env: { ...process.env, ...env }, stdio: ["pipe", "pipe", "pipe"] }), input);
+export function run(command: string, args: readonly string[], env: Readonly<Record<string, string>> = {}): Promise<Finished> {
+  return collect(spawn(command, args, { cwd: root, env: { ...process.env, ...env }, stdio: ["pipe", "pipe", "pipe"] }));
 }
 
 /** Runs `tdb` to its end. */
@@ -117,7 +131,8 @@ export function tdb(runtime: RuntimeUnderTest, args: readonly string[], env: Rea
   return collect(spawnTdb(runtime, args, env));
 }
 
-function collect(child: ChildProcess, input?: string): Promise<Finished> {
+/** Everything a process prints, once it has ended. */
+export function collect(child: ChildProcess, input?: string): Promise<Finished> {
   let stdout = "";
   let stderr = "";
   child.stdout?.on("data", (chunk) => {
