@@ -13,6 +13,8 @@ import type { PemPair } from "../../../gateway/tls/issue.ts";
 
 export interface Case {
   readonly name: string;
+  /** False where a program the case drives is not installed. */
+  readonly canRun?: () => boolean;
   run(world: World): Promise<void>;
 }
 

@@ -17,6 +17,7 @@ export const tlsCases: readonly Case[] = [
   { name: "tls: no ALPN is told as none, another protocol is refused", run: alpn },
   { name: "tls: TLS 1.2 is accepted, TLS 1.1 refused", run: versions },
   { name: "tls: bytes sent with the last handshake flight are kept", run: earlyBytes },
+  { name: "tls: bytes and FIN sent with the last handshake flight are told in order", run: earlyEnd },
   { name: "tls: 20 MB both ways arrive intact at a slow reader", run: (world) => bothWays(world.securePair(), 20 << 20) },
   { name: "tls: garbage instead of a handshake is refused", run: garbage },
   { name: "tls: a peer that leaves or resets in mid-handshake rejects it", run: leaves },
@@ -188,6 +189,17 @@ async function earlyBytes(world: World): Promise<void> {
   await world.fence();
   const reader = new Reader(pipe);
   await reader.text("written before the handshake began");
+}
+
+async function earlyEnd(world: World): Promise<void> {
+  const listener = await listenTls(world);
+  const client = rawClient(world, { port: listener.port });
+  client.socket.end("hello and goodbye");
+  const pipe = await listener.next();
+  await world.fence();
+  const reader = new Reader(pipe);
+  assert.equal(await reader.end(), undefined);
+  assert.equal(Buffer.from(reader.all()).toString(), "hello and goodbye");
 }
 
 async function garbage(world: World): Promise<void> {
