@@ -18,17 +18,7 @@ export interface AuthorizeDeps {
  * @throws {GatewayError} no_such_database, tenant_suspended, tenant_in_trash, not_ready, scope_denied, wrong_engine, max_connections, store_unavailable; revoked.
  */
 export async function authorize(identity: Identity, deps: AuthorizeDeps): Promise<Grant> {
-  const name = parseDatabaseName(identity.databaseName);
-  const { scope } = identity.credential;
-  if (!name) throw noSuchDatabase(identity.databaseName);
-  // A credential that cannot reach the name is told so whether or not it exists: existence is not its business.
-  if (scope.type !== "project") assertScopeReaches(scope, name);
-  const { target, candidates, others } = await deps.directory.findRoute(identity.projectId, identity.databaseName);
-  // The exchange may have taken as long as the login timeout: what was revoked meanwhile must not slip in.
-  if (!isStillUsable(identity.credential.id, [...candidates, ...others], deps.live.wallMs)) throw credentialGone();
-  if (!target) throw noSuchDatabase(identity.databaseName);
-  assertState(target, identity.databaseName);
-  assertScopeReaches(scope, name);
+  const target = await assertNotRefused(identity, deps.directory, deps.live.wallMs);
   const database = assertEngine(target, deps.engine);
   const live = deps.live.enter(identity.projectId, identity.databaseName, target);
   let released = false;
@@ -42,6 +32,40 @@ export async function authorize(identity: Identity, deps: AuthorizeDeps): Promis
       deps.live.leave(live);
     },
   };
+}
+
+/**
+ * State and scope, for the listeners of all engines.
+ * @throws {GatewayError} revoked, no_such_database, tenant_suspended, tenant_in_trash, not_ready, scope_denied, store_unavailable.
+ */
+export async function assertNotRefused(identity: Identity, directory: Directory, wallMs: number): Promise<RouteTarget> {
+  const name = parseDatabaseName(identity.databaseName);
+  const { scope } = identity.credential;
+  if (!name) throw noSuchDatabase(identity.databaseName);
+  // A credential that cannot reach the name is told so whether or not it exists: existence is not its business.
+  if (scope.type !== "project") assertScopeReaches(scope, name);
+  const { target, candidates, others } = await directory.findRoute(identity.projectId, identity.databaseName);
+  // The exchange may have taken as long as the login timeout: what was revoked meanwhile must not slip in.
+  if (!isStillUsable(identity.credential.id, [...candidates, ...others], wallMs)) throw credentialGone();
+  if (!target) throw noSuchDatabase(identity.databaseName);
+  assertState(target, identity.databaseName);
+  assertScopeReaches(scope, name);
+  return target;
+}
+
+/** What a client of a listener that does not proxy is told: another engine's door, or the server itself. */
+export function redirectFor(target: RouteTarget, engine: EngineName): GatewayError {
+  const { workspace, redirectTo } = target;
+  if (target.engine !== engine) return wrongEngine(target, engine);
+  const direct = redirectTo ? ` Connect to it directly at ${redirectTo}.` : "";
+  return new GatewayError("not_proxied", `blueprint "${workspace}" is ${engine}; this gateway does not proxy ${engine} yet.${direct}`);
+}
+
+function wrongEngine(target: RouteTarget, engine: EngineName): GatewayError {
+  return new GatewayError(
+    "wrong_engine",
+    `blueprint "${target.workspace}" is ${target.engine}, not ${engine}. Connect via the ${proxyNames[target.engine]} proxy instead.`,
+  );
 }
 
 function isStillUsable(id: string, credentials: readonly Credential[], wallMs: number): boolean {
@@ -70,12 +94,7 @@ function assertState(target: RouteTarget, databaseName: string): void {
 }
 
 function assertEngine(target: RouteTarget, engine: EngineName): PhysicalDatabase {
-  if (target.engine !== engine) {
-    throw new GatewayError(
-      "wrong_engine",
-      `blueprint "${target.workspace}" is ${target.engine}, not ${engine}. Connect via the ${proxyNames[target.engine]} proxy instead.`,
-    );
-  }
+  if (target.engine !== engine) throw wrongEngine(target, engine);
   if (!target.database) throw new GatewayError("not_ready", `database of blueprint "${target.workspace}" is still being created`);
   return target.database;
 }

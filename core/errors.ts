@@ -54,6 +54,14 @@ export const refusals = {
     log: "info",
     help: "The blueprint belongs to another engine; connect to the port the message names.",
   },
+  not_proxied: {
+    sqlstate: "08004",
+    severity: "FATAL",
+    http: 400,
+    code: "bad_request",
+    log: "info",
+    help: "This engine is only redirected; connect to the server the message names.",
+  },
   no_such_database: {
     sqlstate: "3D000",
     severity: "FATAL",

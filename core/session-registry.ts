@@ -31,6 +31,7 @@ export class Session implements Cancellable, LiveSession {
   #relay: RunningRelay | undefined;
   #ending: GatewayError | undefined;
   isDraining = false;
+  isSettled = false;
 
   constructor(id: string, address: string, openedAtMs: number, registry: SessionRegistry) {
     this.id = id;
@@ -54,6 +55,12 @@ export class Session implements Cancellable, LiveSession {
 
   get relay(): RunningRelay | undefined {
     return this.#relay;
+  }
+
+  /** Logged in without a relay of its own: no login deadline any more. */
+  settle(): void {
+    this.isSettled = true;
+    this.#registry.loggedIn(this);
   }
 
   describe(user: string, database: string): void {
@@ -181,7 +188,7 @@ export class SessionRegistry {
     const { loginTimeoutMs, clientIdleTimeoutMs } = this.#timeouts;
     for (const session of [...this.#sessions]) {
       if (session.relay) session.relay.sweep(clientIdleTimeoutMs);
-      else if (loginTimeoutMs > 0 && now - session.openedAtMs > loginTimeoutMs) {
+      else if (!session.isSettled && loginTimeoutMs > 0 && now - session.openedAtMs > loginTimeoutMs) {
         session.terminate(new GatewayError("login_timeout", `login was not finished within login_timeout_ms (${loginTimeoutMs})`));
       }
     }
