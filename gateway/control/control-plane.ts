@@ -20,7 +20,7 @@ import * as workspaces from "./workspaces.ts";
 export interface RunningControlPlane extends ControlPlane {
   /** To be called first: records the clusters, starts cleaning up after crashes, then takes jobs and sweeps until `stop`. */
   start(): Promise<void>;
-  /** Lets tenants in progress end, hands deployments over, waits for work in the background. The store stays open. */
+  /** Lets statements in progress end, hands deployments over, waits for work in the background. The store stays open. */
   stop(): Promise<void>;
   /** One sweep now, as `start` and the clock make them. */
   sweep(): Promise<void>;

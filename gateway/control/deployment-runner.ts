@@ -74,7 +74,7 @@ async function runTenants(context: ControlContext, claimed: Claimed, versions: r
     const rest = tenantIds.values();
     const worker = async () => {
       for (const tenantId of rest) {
-        if (signal.aborted || !(await deployTenant(context, taskOf(claimed, versions, tenantId)))) return;
+        if (signal.aborted || !(await deployTenant(context, taskOf(claimed, versions, tenantId, signal)))) return;
       }
     };
     for (let i = 0; i < Math.min(claimed.concurrency, tenantIds.length); i++) workers.push(worker());
@@ -84,7 +84,7 @@ async function runTenants(context: ControlContext, claimed: Claimed, versions: r
   if (failed) throw failed.reason;
 }
 
-function taskOf(claimed: Claimed, versions: readonly BlueprintVersion[], tenantId: string): DeployTask {
+function taskOf(claimed: Claimed, versions: readonly BlueprintVersion[], tenantId: string, signal: AbortSignal): DeployTask {
   return {
     deploymentId: claimed.id,
     projectId: claimed.project_id,
@@ -93,6 +93,7 @@ function taskOf(claimed: Claimed, versions: readonly BlueprintVersion[], tenantI
     lockTimeoutMs: claimed.lock_timeout_ms,
     versions,
     tenantId,
+    signal,
   };
 }
 

@@ -17,6 +17,8 @@ export interface DeployTask {
   /** Versions 1 … `version`. */
   readonly versions: readonly BlueprintVersion[];
   readonly tenantId: string;
+  /** Aborts when this instance stops: what is waiting for a lock is left to the next one. */
+  readonly signal: AbortSignal;
 }
 
 interface Outcome {
@@ -31,11 +33,12 @@ interface Outcome {
 /** What PostgreSQL says when a lock was not to be had; such failures have used every try. */
 const lockFailures = ["55P03", "40P01", "40001"];
 
-/** @returns false when the deployment was cancelled or is another instance's by now: stop here. */
+/** @returns false when the deployment was cancelled, is another instance's by now, or this one stops: stop here. */
 export async function deployTenant(context: ControlContext, task: DeployTask): Promise<boolean> {
   if (!(await markRunning(context, task))) return false;
   const startedMs = context.clock.nowMs();
   const outcome = await bringUp(context, task);
+  if (!outcome) return false;
   const durationMs = Math.round(context.clock.nowMs() - startedMs);
   return await record(context, task, outcome, durationMs);
 }
@@ -66,13 +69,15 @@ async function holdClaim(context: ControlContext, trx: Kysely<Tables>, task: Dep
   return row !== undefined && row.claimed_by === context.claims.key && !(unlessCancelled && row.cancel_requested);
 }
 
-async function bringUp(context: ControlContext, task: DeployTask): Promise<Outcome> {
+/** @returns undefined when the stop of this instance ended it; the row stays `running`, which whoever carries on takes for open. */
+async function bringUp(context: ControlContext, task: DeployTask): Promise<Outcome | undefined> {
   const found = await findDatabase(context, task);
   if ("skipped" in found) return { status: "skipped", error: found.skipped, tries: 0 };
   try {
-    const options = { lockTimeoutMs: task.lockTimeoutMs, attempts: context.config.deploymentAttempts };
+    const options = { lockTimeoutMs: task.lockTimeoutMs, attempts: context.config.deploymentAttempts, signal: task.signal };
     return succeeded(task, await context.admin.applyVersions(found.database, task.versions, options));
   } catch (error) {
+    if (task.signal.aborted && error === task.signal.reason) return undefined;
     const now = await findDatabase(context, task);
     if ("skipped" in now) return { status: "skipped", error: now.skipped, tries: 1 };
     return await failed(context, found, error);

@@ -131,26 +131,25 @@ export async function waitForDeployment(context: ControlContext, projectId: stri
   const unsubscribe = context.store.onDeployment((id) => {
     if (id === undefined || id === deploymentId) hear();
   });
-  const aborted = new Promise<void>((resolve) => {
-    if (signal.aborted) resolve();
-    signal.addEventListener("abort", () => resolve(), { once: true });
-  });
+  const onAbort = () => hear();
+  signal.addEventListener("abort", onAbort);
   try {
     for (;;) {
       listenAgain();
       const deployment = await findDeployment(context.store.db, projectId, deploymentId);
       if (ended.includes(deployment.state) || signal.aborted) return deployment;
-      await waitForWord(context, heard, aborted);
+      await waitForWord(context, heard);
     }
   } finally {
+    signal.removeEventListener("abort", onAbort);
     unsubscribe();
   }
 }
 
-async function waitForWord(context: ControlContext, heard: Promise<void>, aborted: Promise<void>): Promise<void> {
+async function waitForWord(context: ControlContext, heard: Promise<void>): Promise<void> {
   const timer = new AbortController();
   const pause = context.clock.sleep(lookAgainMs, timer.signal).catch(() => undefined); // aborted below, when it is no longer needed
-  await Promise.race([heard, aborted, pause]);
+  await Promise.race([heard, pause]);
   timer.abort(new Error("no longer waited for"));
 }
 
@@ -169,6 +168,7 @@ export async function cancelDeployment(context: ControlContext, queue: JobQueue,
     }
     await notifyDeployment(trx, deploymentId);
   });
+  queue.wake();
   return await findDeployment(context.store.db, projectId, deploymentId);
 }
 

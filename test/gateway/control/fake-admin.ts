@@ -1,5 +1,5 @@
 /** A cluster in memory: what was asked of it, what it holds, and failures on demand. Shared by instances, as a real one is. */
-import type { ApplyResult, CapturedDdl, ClusterAdmin, QueryAnswer, QueryInput } from "../../../core/cluster-admin.ts";
+import type { ApplyOptions, ApplyResult, CapturedDdl, ClusterAdmin, QueryAnswer, QueryInput } from "../../../core/cluster-admin.ts";
 import { GatewayError } from "../../../core/errors.ts";
 import type { BlueprintVersion, PhysicalDatabase } from "../../../core/model.ts";
 
@@ -75,8 +75,9 @@ export class FakeAdmin implements ClusterAdmin {
     return this.#get(database).version;
   }
 
-  async applyVersions(database: PhysicalDatabase, versions: readonly BlueprintVersion[]): Promise<ApplyResult> {
-    await this.#enter("applyVersions", database);
+  async applyVersions(database: PhysicalDatabase, versions: readonly BlueprintVersion[], options: ApplyOptions): Promise<ApplyResult> {
+    const stopped = new Promise<never>((_, reject) => options.signal?.addEventListener("abort", () => reject(options.signal?.reason)));
+    await Promise.race([this.#enter("applyVersions", database), stopped]);
     const known = this.#get(database);
     const fromVersion = known.version;
     const todo = versions.filter((v) => v.version > fromVersion);
