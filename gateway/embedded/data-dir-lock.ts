@@ -9,6 +9,7 @@ import { isAlive, startMark } from "./process.ts";
 interface Holder {
   readonly pid: number;
   readonly started: string | undefined;
+  readonly id: string;
 }
 
 export interface DataDirLock {
@@ -17,28 +18,32 @@ export interface DataDirLock {
   releaseNow(): void;
 }
 
-/** Locks held by this very process; a restarted container often has the pid of the one before it. */
-const heldHere = new Set<string>();
+/** Ids of locks this very process holds or is about to take; a restarted container often has the pid of the one before it. */
+const idsHere = new Set<string>();
 
 /** @throws {StartupError} when a live process holds it. */
 export async function lockDataDir(dataDir: string): Promise<DataDirLock> {
   const path = join(dataDir, "tdb.lock");
-  const mine = join(dataDir, `tdb.lock.${process.pid}.${randomBytes(4).toString("hex")}`);
-  const holder: Holder = { pid: process.pid, started: await startMark(process.pid) };
+  const id = randomBytes(8).toString("hex");
+  const mine = join(dataDir, `tdb.lock.${id}`);
+  const holder: Holder = { pid: process.pid, started: await startMark(process.pid), id };
+  idsHere.add(id);
   await writeFile(mine, `${JSON.stringify(holder)}\n`, { mode: 0o600 });
   try {
     // link() fails when the name is taken: whoever links first has the lock, and its content is whole from the start.
     while (!(await tryLink(mine, path))) await clearStale(dataDir, path);
+  } catch (error) {
+    idsHere.delete(id);
+    throw error;
   } finally {
     await rm(mine, { force: true });
   }
-  heldHere.add(path);
   return {
     async release() {
-      if (heldHere.delete(path)) await rm(path, { force: true });
+      if (idsHere.delete(id)) await rm(path, { force: true });
     },
     releaseNow() {
-      if (heldHere.delete(path)) unlinkSync(path);
+      if (idsHere.delete(id)) unlinkSync(path);
     },
   };
 }
@@ -57,7 +62,7 @@ async function tryLink(from: string, to: string): Promise<boolean> {
 async function clearStale(dataDir: string, path: string): Promise<void> {
   const found = await readHolder(path);
   if (found === undefined) return;
-  if (await holds(found, path)) throw inUse(dataDir, found.pid);
+  if (await holds(found)) throw inUse(dataDir, found.pid);
   const aside = `${path}.stale.${randomBytes(4).toString("hex")}`;
   try {
     await rename(path, aside);
@@ -66,7 +71,7 @@ async function clearStale(dataDir: string, path: string): Promise<void> {
     throw error;
   }
   const moved = await readHolder(aside);
-  if (moved && (await holds(moved, path))) {
+  if (moved && (await holds(moved))) {
     await tryLink(aside, path);
     await rm(aside, { force: true });
     throw inUse(dataDir, moved.pid);
@@ -74,9 +79,9 @@ async function clearStale(dataDir: string, path: string): Promise<void> {
   await rm(aside, { force: true });
 }
 
-async function holds(holder: Holder, path: string): Promise<boolean> {
+async function holds(holder: Holder): Promise<boolean> {
   if (holder.pid === 0) return false;
-  if (holder.pid === process.pid) return heldHere.has(path);
+  if (holder.pid === process.pid) return idsHere.has(holder.id);
   if (!(await isAlive(holder.pid))) return false;
   const started = await startMark(holder.pid);
   return started === undefined || holder.started === undefined || started === holder.started;
@@ -94,12 +99,13 @@ async function readHolder(path: string): Promise<Holder | undefined> {
   try {
     const value: unknown = JSON.parse(text);
     if (typeof value === "object" && value !== null && "pid" in value && Number.isInteger(value.pid) && (value.pid as number) > 0) {
-      return { pid: value.pid as number, started: "started" in value && typeof value.started === "string" ? value.started : undefined };
+      const { started, id } = value as { started?: unknown; id?: unknown };
+      return { pid: value.pid as number, started: typeof started === "string" ? started : undefined, id: String(id) };
     }
   } catch {
     // Not JSON: written by nobody we know. Falls through to "held by nobody".
   }
-  return { pid: 0, started: undefined };
+  return { pid: 0, started: undefined, id: "" };
 }
 
 function inUse(dataDir: string, pid: number): StartupError {

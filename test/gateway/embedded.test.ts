@@ -19,6 +19,7 @@ afterEach(async () => {
 async function freshDir(): Promise<string> {
   const dir = await mkdtemp(join(tmpdir(), "tdb-embedded-"));
   cleanUps.push(() => rm(dir, { recursive: true, force: true }));
+  await chmod(dir, 0o711);
   return dir;
 }
 
@@ -61,7 +62,7 @@ describe("embedded: life", () => {
   test("data is kept between starts, and the port is a private socket only", async () => {
     const dir = await freshDir();
     const first = await start(dir);
-    await ask(first, "CREATE TABLE kept AS SELECT 42 AS answer");
+    await ask(first, "CREATE TABLE public.kept AS SELECT 42 AS answer");
     expect(await ask(first, "SHOW listen_addresses")).toEqual([{ listen_addresses: "" }]);
     expect(await ask(first, "SELECT DISTINCT auth_method FROM pg_hba_file_rules")).toEqual([{ auth_method: "scram-sha-256" }]);
     expect(await ask(first, "SHOW max_prepared_transactions")).toEqual([{ max_prepared_transactions: "0" }]);
@@ -70,7 +71,7 @@ describe("embedded: life", () => {
     await first.stop();
     expect(await first.ended).toBe("exit code 0");
     const second = await start(dir, { maxConnections: 50 });
-    expect(await ask(second, "SELECT answer FROM kept")).toEqual([{ answer: 42 }]);
+    expect(await ask(second, "SELECT answer FROM public.kept")).toEqual([{ answer: 42 }]);
     expect(await ask(second, "SHOW max_connections")).toEqual([{ max_connections: "50" }]);
     expect(second.majorVersion).toBe(18);
   });

@@ -51,7 +51,7 @@ async function state(database: PhysicalDatabase): Promise<unknown> {
     await list(session, "SELECT nspname, nspowner::regrole, nspacl FROM pg_namespace WHERE nspname IN ('public', 'tdb', 'app') ORDER BY 1"),
     await list(
       session,
-      "SELECT c.oid::regclass, c.relowner::regrole, c.relacl FROM pg_class c WHERE c.oid > 16383 AND relkind IN ('r', 'S', 'i') ORDER BY 1::text",
+      "SELECT c.oid::regclass, c.relowner::regrole, c.relacl FROM pg_class c WHERE c.oid > 16383 AND c.relnamespace <> 'pg_toast'::regnamespace AND relkind IN ('r', 'S', 'i') ORDER BY 1::text",
     ),
     await list(session, "SELECT defaclrole::regrole, defaclobjtype, defaclacl FROM pg_default_acl ORDER BY 1, 2"),
   ]);
