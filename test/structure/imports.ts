@@ -13,6 +13,7 @@ const allowedFolders: Readonly<Record<string, readonly string[]>> = {
 const portablePackages: Readonly<Record<string, readonly string[]>> = {
   zod: ["core/config.ts"],
   "libpg-query": ["engines/postgres/"],
+  bson: ["engines/mongodb/"],
 };
 
 /** Module names a source imports, exports from, or loads with a literal `import()`; those in comments left out. */
