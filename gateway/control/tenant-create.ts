@@ -42,8 +42,9 @@ export async function createTenant(context: ControlContext, projectId: string, r
     scope: { type: "tenant", values: [request.tenantId] },
     expiresAt: undefined,
   });
-  const [databases, credential] = await Promise.all([checkRequest(context, projectId, request), secrets]);
-  const existing = await settleExisting(context, projectId, request.tenantId);
+  const known = findAnyTenant(context.store.db, projectId, request.tenantId);
+  const [databases, credential, found] = await Promise.all([checkRequest(context, projectId, request), secrets, known]);
+  const existing = await settleExisting(context, found);
   if (existing) refuseRepeats(existing, databases);
   const plan: Plan = { projectId, tenantId: request.tenantId, databases, credential: existing ? undefined : credential };
   const made = (await createFromSpares(context, plan)) ?? (await createByCopying(context, plan));
@@ -51,11 +52,10 @@ export async function createTenant(context: ControlContext, projectId: string, r
   return await describe(context, plan, made);
 }
 
-/** What is known under this id; a creation that died half way is cleared away first. */
-async function settleExisting(context: ControlContext, projectId: string, tenantId: string): Promise<Tenant | undefined> {
-  const existing = await findAnyTenant(context.store.db, projectId, tenantId);
+/** A creation that died half way is cleared away before the next. */
+async function settleExisting(context: ControlContext, existing: Tenant | undefined): Promise<Tenant | undefined> {
   if (existing?.state !== "creating") return existing;
-  if (!(await removeAbandonedTenant(context, projectId, tenantId))) throw stateConflict(tenantId, "creating");
+  if (!(await removeAbandonedTenant(context, existing.projectId, existing.id))) throw stateConflict(existing.id, "creating");
   return undefined;
 }
 
