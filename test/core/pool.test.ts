@@ -1,0 +1,328 @@
+/** The pool: who gets which backend, in what order, within which budget, and that its counts are the truth. */
+import { describe, expect, it } from "vitest";
+import { ManualClock } from "../../core/clock.ts";
+import { silentLog } from "../../core/log.ts";
+import { type BackendRequest, type Lease, Pool, type PooledBackend } from "../../core/pool.ts";
+import { Prng } from "../engines/postgres/support/prng.ts";
+import { settle } from "../engines/postgres/support/wire.ts";
+
+class FakeBackend implements PooledBackend {
+  isAlive = true;
+  isClosed = false;
+  onDeath: (() => void) | undefined;
+  readonly request: BackendRequest;
+  resets = 0;
+  resetAnswer: Promise<boolean> | boolean = true;
+  cancels: Promise<void> = Promise.resolve();
+
+  constructor(request: BackendRequest) {
+    this.request = request;
+  }
+
+  async reset(): Promise<boolean> {
+    this.resets++;
+    return this.resetAnswer;
+  }
+
+  cancelsSettled(): Promise<void> {
+    return this.cancels;
+  }
+
+  close(): void {
+    this.isAlive = false;
+    this.isClosed = true;
+  }
+
+  die(): void {
+    this.isAlive = false;
+    this.onDeath?.();
+  }
+}
+
+function makePool(options: { budget?: number; connectWaitMs?: number; idleTimeoutMs?: number } = {}) {
+  const clock = new ManualClock();
+  const dialled: FakeBackend[] = [];
+  const control = { fail: undefined as Error | undefined, delay: undefined as Promise<void> | undefined };
+  const dialer = {
+    async dial(request: BackendRequest, signal: AbortSignal) {
+      await control.delay;
+      if (signal.aborted) throw signal.reason;
+      if (control.fail) throw control.fail;
+      const backend = new FakeBackend(request);
+      dialled.push(backend);
+      return backend;
+    },
+  };
+  const pool = new Pool<FakeBackend>(dialer, clock, silentLog, { budget: 2, connectWaitMs: 1000, idleTimeoutMs: 60_000, ...options });
+  const acquire = (name: string, signal = new AbortController().signal, more: Partial<BackendRequest> = {}) =>
+    pool.acquire(request(name, more), signal);
+  return { clock, pool, dialled, control, acquire, real: () => dialled.filter((backend) => backend.isAlive).length };
+}
+
+function request(name: string, more: Partial<BackendRequest> = {}): BackendRequest {
+  return { database: { clusterId: "main", name, passwordGeneration: 1 }, role: "admin", parameters: new Map(), displayName: name, ...more };
+}
+
+/** The outcome of a promise so far. */
+function watch<T>(promise: Promise<T>): { value?: T; error?: unknown; isSettled: boolean } {
+  const state: { value?: T; error?: unknown; isSettled: boolean } = { isSettled: false };
+  promise.then(
+    (value) => Object.assign(state, { value, isSettled: true }),
+    (error) => Object.assign(state, { error, isSettled: true }),
+  );
+  return state;
+}
+
+describe("pool", () => {
+  it("lends a backend again to the same database, role, password and parameters only", async () => {
+    const { acquire, dialled } = makePool({ budget: 10 });
+    (await acquire("a")).release(true);
+    await settle();
+    const again = await acquire("a");
+    expect(again.backend).toBe(dialled[0]);
+    again.release(true);
+    await settle();
+    const others: Partial<BackendRequest>[] = [
+      { role: "read" },
+      { parameters: new Map([["TimeZone", "UTC"]]) },
+      { database: { clusterId: "main", name: "a", passwordGeneration: 2 } },
+      { database: { clusterId: "main", name: "b", passwordGeneration: 1 } },
+      { database: { clusterId: "second", name: "a", passwordGeneration: 1 } },
+    ];
+    for (const other of others) expect((await acquire("a", undefined, other)).backend).not.toBe(dialled[0]);
+  });
+
+  it("takes parameters in any order for the same", async () => {
+    const { acquire, dialled } = makePool();
+    const pairs: [string, string][] = [
+      ["a", "1"],
+      ["b", "2"],
+    ];
+    (await acquire("a", undefined, { parameters: new Map(pairs) })).release(true);
+    await settle();
+    await acquire("a", undefined, { parameters: new Map(pairs.toReversed()) });
+    expect(dialled).toHaveLength(1);
+  });
+
+  it("closes the least recently used idle backend of any database when the budget is spent", async () => {
+    const { acquire, clock, dialled, pool } = makePool();
+    const first = await acquire("a");
+    const second = await acquire("b");
+    second.release(true);
+    await settle();
+    clock.advance(10);
+    first.release(true);
+    await settle();
+    await acquire("c");
+    expect(dialled.map((backend) => backend.isClosed)).toEqual([false, true, false]);
+    expect(pool.counts()).toEqual({ open: 2, idle: 1, waiting: 0 });
+  });
+
+  it("serves waiting clients in the order they came", async () => {
+    const { acquire } = makePool({ budget: 1 });
+    const first = await acquire("a");
+    const waiting = ["b", "a", "c"].map((name) => watch(acquire(name)));
+    const served: string[] = [];
+    let lease: Lease<FakeBackend> = first;
+    for (let i = 0; i < 3; i++) {
+      lease.release(true);
+      await settle();
+      expect(waiting.map((one) => one.isSettled)).toEqual([true, i > 0, i > 1]);
+      lease = waiting[i]!.value!;
+      served.push(lease.backend.request.database.name);
+    }
+    expect(served).toEqual(["b", "a", "c"]);
+  });
+
+  it("hands a waiting client the very backend when its key is the same, whoever else asks in that moment", async () => {
+    const { acquire, dialled, pool, real } = makePool({ budget: 1 });
+    const first = await acquire("a");
+    const waiting = watch(acquire("a"));
+    await settle();
+    dialled[0]!.resetAnswer = new Promise((resolve) => setImmediate(() => resolve(true)));
+    first.release(true);
+    const thieves: ReturnType<typeof watch<Lease<FakeBackend>>>[] = [];
+    for (let i = 0; i < 20; i++) {
+      thieves.push(watch(acquire(i % 2 ? "a" : "b")));
+      await Promise.resolve();
+    }
+    await settle();
+    expect(waiting.value?.backend).toBe(dialled[0]);
+    expect(thieves.some((thief) => thief.isSettled)).toBe(false);
+    expect([real(), pool.counts().open]).toEqual([1, 1]);
+  });
+
+  it("refuses with 53300 after connectWaitMs", async () => {
+    const { acquire, clock, pool } = makePool({ budget: 1 });
+    await acquire("a");
+    const waiting = watch(acquire("b"));
+    clock.advance(999);
+    await settle();
+    expect(waiting.isSettled).toBe(false);
+    clock.advance(1);
+    await settle();
+    expect(waiting.error).toMatchObject({
+      kind: "no_backend_slot",
+      sqlstate: "53300",
+      message: 'no database connection became free for "b" within 1000 ms: 1 of 1 in use',
+    });
+    expect(pool.counts()).toEqual({ open: 1, idle: 0, waiting: 0 });
+  });
+
+  it("lets a client leave the line, and one that had left never enters it", async () => {
+    const { acquire, pool } = makePool({ budget: 1 });
+    const first = await acquire("a");
+    const leaving = new AbortController();
+    const waiting = watch(acquire("b", leaving.signal));
+    leaving.abort(new Error("gone"));
+    const gone = watch(acquire("b", leaving.signal));
+    await settle();
+    expect([waiting.error, gone.error]).toEqual([new Error("gone"), new Error("gone")]);
+    first.release(true);
+    await settle();
+    expect(pool.counts()).toEqual({ open: 1, idle: 1, waiting: 0 });
+  });
+
+  it("frees the place of a dial that fails, for the next in line", async () => {
+    const { acquire, control, pool } = makePool({ budget: 1 });
+    let open!: () => void;
+    control.delay = new Promise((resolve) => {
+      open = resolve;
+    });
+    control.fail = new Error("refused");
+    const failing = watch(acquire("a"));
+    const next = watch(acquire("b"));
+    await settle();
+    open();
+    await settle();
+    expect([failing.error, next.error]).toEqual([control.fail, control.fail]);
+    expect(pool.counts()).toEqual({ open: 0, idle: 0, waiting: 0 });
+  });
+
+  it.each([
+    ["is not reusable", false, {}],
+    ["fails its reset", true, { resetAnswer: false }],
+    ["throws at its reset", true, { reset: () => Promise.reject(new Error("lost")) }],
+    ["died while lent", true, { isAlive: false }],
+  ])("closes a backend that %s", async (_, reusable, state) => {
+    const { acquire, dialled, pool } = makePool();
+    const lease = await acquire("a");
+    Object.assign(dialled[0]!, state);
+    lease.release(reusable);
+    await settle();
+    expect(dialled[0]!.isClosed).toBe(true);
+    expect(pool.counts()).toEqual({ open: 0, idle: 0, waiting: 0 });
+  });
+
+  it("waits for cancel requests before it resets or closes", async () => {
+    const { acquire, dialled } = makePool();
+    const lease = await acquire("a");
+    let arrive!: () => void;
+    dialled[0]!.cancels = new Promise((resolve) => {
+      arrive = resolve;
+    });
+    lease.release(true);
+    await settle();
+    expect(dialled[0]!.resets).toBe(0);
+    arrive();
+    await settle();
+    expect(dialled[0]!.resets).toBe(1);
+  });
+
+  it("forgets an idle backend that dies", async () => {
+    const { acquire, dialled, pool } = makePool();
+    (await acquire("a")).release(true);
+    await settle();
+    dialled[0]!.die();
+    expect(pool.counts()).toEqual({ open: 0, idle: 0, waiting: 0 });
+    expect((await acquire("a")).backend).toBe(dialled[1]);
+  });
+
+  it("takes a lease back once, however often it is released", async () => {
+    const { acquire, pool } = makePool();
+    const lease = await acquire("a");
+    for (let i = 0; i < 3; i++) lease.release(i === 0);
+    await settle();
+    expect(pool.counts()).toEqual({ open: 1, idle: 1, waiting: 0 });
+  });
+
+  it("retires the backends of a database: idle ones now, lent ones and those in reset afterwards", async () => {
+    const { acquire, dialled, pool } = makePool({ budget: 4 });
+    const [idle, lent, other] = [await acquire("a"), await acquire("a"), await acquire("b")];
+    idle.release(true);
+    await settle();
+    pool.retire(request("a").database);
+    expect(dialled.map((backend) => backend.isClosed)).toEqual([true, false, false]);
+    lent.release(true);
+    other.release(true);
+    await settle();
+    expect(dialled.map((backend) => backend.isClosed)).toEqual([true, true, false]);
+  });
+
+  it("closes what is idle for longer than idleTimeoutMs", async () => {
+    const { acquire, clock, pool } = makePool();
+    (await acquire("a")).release(true);
+    await settle();
+    clock.advance(59_000);
+    expect(pool.counts().idle).toBe(1);
+    clock.advance(1000);
+    expect(pool.counts()).toEqual({ open: 0, idle: 0, waiting: 0 });
+  });
+
+  it("once closed lends nothing more, and sends away who waits", async () => {
+    const { acquire, pool, real } = makePool({ budget: 1 });
+    const lease = await acquire("a");
+    const waiting = watch(acquire("b"));
+    await settle();
+    pool.close();
+    await settle();
+    expect(waiting.error).toMatchObject({ kind: "shutdown" });
+    await expect(acquire("a")).rejects.toMatchObject({ kind: "shutdown" });
+    lease.release(true);
+    await settle();
+    expect([real(), pool.counts().open]).toEqual([0, 0]);
+  });
+
+  it("never holds more than its budget, and counts what is there, whatever happens in whatever order", async () => {
+    for (let seed = 0; seed < 150; seed++) {
+      const random = new Prng(seed);
+      const budget = 1 + random.int(4);
+      const { acquire, clock, control, dialled, pool, real } = makePool({ budget, connectWaitMs: 500, idleTimeoutMs: 3000 });
+      const leases: Lease<FakeBackend>[] = [];
+      const aborts: AbortController[] = [];
+      for (let step = 0; step < 120; step++) {
+        const dice = random.int(10);
+        if (dice < 4) {
+          const abort = new AbortController();
+          aborts.push(abort);
+          acquire(random.pick(["a", "b", "c"]), abort.signal).then(
+            (lease) => leases.push(lease),
+            () => undefined,
+          );
+        } else if (dice < 7 && leases.length > 0) {
+          const [lease] = leases.splice(random.int(leases.length), 1);
+          if (random.chance(0.2)) lease!.backend.resetAnswer = new Promise((resolve) => setImmediate(() => resolve(random.chance(0.7))));
+          lease!.release(random.chance(0.8));
+        } else if (dice === 7) random.pick(dialled.length ? dialled : [undefined])?.die();
+        else if (dice === 8) clock.advance(random.pick([1, 100, 600, 4000]));
+        else {
+          control.fail = random.chance(0.3) ? new Error("refused") : undefined;
+          if (random.chance(0.3)) aborts[random.int(aborts.length)]?.abort(new Error("gone"));
+          if (random.chance(0.2)) pool.retire(request("a").database);
+        }
+        if (random.chance(0.5)) await Promise.resolve();
+        if (random.chance(0.2)) await settle();
+        expect(real(), `seed ${seed} step ${step}`).toBeLessThanOrEqual(budget);
+        expect(pool.counts().open, `seed ${seed} step ${step}`).toBeLessThanOrEqual(budget);
+      }
+      control.fail = undefined;
+      do {
+        for (const lease of leases.splice(0)) lease.release(true);
+        await settle();
+      } while (leases.length > 0 || pool.counts().waiting > 0);
+      const { open, idle, waiting } = pool.counts();
+      expect({ seed, open, waiting }).toEqual({ seed, open: idle, waiting: 0 });
+      expect(real(), `seed ${seed}`).toBe(idle);
+    }
+  });
+});
