@@ -31,10 +31,21 @@ export async function readCapturedDdl(context: AdminContext, database: PhysicalD
     };
   });
   const captured: CapturedDdl[] = [];
-  for (const [messageId, group] of Map.groupBy(rows, (row) => row.message_id)) {
+  for (const [messageId, group] of groupByMessage(rows)) {
     captured.push(...(await matchMessage(messages.get(messageId) ?? "", group)));
   }
   return captured.filter((ddl) => ddl.ddlId > afterDdlId).sort((a, b) => a.ddlId - b.ddlId);
+}
+
+/** In the order the messages came, which is the order of the rows. */
+function groupByMessage(rows: readonly LogRow[]): Map<string, LogRow[]> {
+  const groups = new Map<string, LogRow[]>();
+  for (const row of rows) {
+    const group = groups.get(row.message_id);
+    if (group) group.push(row);
+    else groups.set(row.message_id, [row]);
+  }
+  return groups;
 }
 
 /** All log rows of one client message, oldest first. */
