@@ -1,7 +1,7 @@
 /** One gateway per data directory: an exclusive lock file naming its holder. */
 import { randomBytes } from "node:crypto";
-import { unlinkSync } from "node:fs";
-import { link, readFile, rename, rm, writeFile } from "node:fs/promises";
+import { rmSync } from "node:fs";
+import { link, readFile, rm, writeFile } from "node:fs/promises";
 import { join } from "node:path";
 import { StartupError } from "../startup-error.ts";
 import { isAlive, startMark } from "./process.ts";
@@ -31,7 +31,7 @@ export async function lockDataDir(dataDir: string): Promise<DataDirLock> {
   await writeFile(mine, `${JSON.stringify(holder)}\n`, { mode: 0o600 });
   try {
     // link() fails when the name is taken: whoever links first has the lock, and its content is whole from the start.
-    while (!(await tryLink(mine, path))) await clearStale(dataDir, path);
+    while (!(await tryLink(mine, path))) await clearStale(dataDir, path, mine);
   } catch (error) {
     idsHere.delete(id);
     throw error;
@@ -43,7 +43,7 @@ export async function lockDataDir(dataDir: string): Promise<DataDirLock> {
       if (idsHere.delete(id)) await rm(path, { force: true });
     },
     releaseNow() {
-      if (idsHere.delete(id)) unlinkSync(path);
+      if (idsHere.delete(id)) rmSync(path, { force: true });
     },
   };
 }
@@ -58,25 +58,29 @@ async function tryLink(from: string, to: string): Promise<boolean> {
   }
 }
 
-/** Moves a dead holder's lock away. Two starters may both find it dead: what was moved is looked at again, and a live one put back. */
-async function clearStale(dataDir: string, path: string): Promise<void> {
+/**
+ * Removes a dead holder's lock. Several starters may find it dead at once: only one at a time may remove, and it looks again
+ * once it may, so that nobody removes the lock of a faster one.
+ */
+async function clearStale(dataDir: string, path: string, mine: string): Promise<void> {
   const found = await readHolder(path);
   if (found === undefined) return;
   if (await holds(found)) throw inUse(dataDir, found.pid);
-  const aside = `${path}.stale.${randomBytes(4).toString("hex")}`;
+  const permit = `${path}.clearing`;
+  if (!(await tryLink(mine, permit))) return await waitForPermit(permit);
   try {
-    await rename(path, aside);
-  } catch (error) {
-    if ((error as NodeJS.ErrnoException).code === "ENOENT") return;
-    throw error;
+    const still = await readHolder(path);
+    if (still && !(await holds(still))) await rm(path, { force: true });
+  } finally {
+    await rm(permit, { force: true });
   }
-  const moved = await readHolder(aside);
-  if (moved && (await holds(moved))) {
-    await tryLink(aside, path);
-    await rm(aside, { force: true });
-    throw inUse(dataDir, moved.pid);
-  }
-  await rm(aside, { force: true });
+}
+
+/** Held for moments; one that stays was left by a crash. */
+async function waitForPermit(permit: string): Promise<void> {
+  await new Promise((done) => setTimeout(done, 10));
+  const left = await readHolder(permit);
+  if (left && !(await holds(left))) await rm(permit, { force: true });
 }
 
 async function holds(holder: Holder): Promise<boolean> {

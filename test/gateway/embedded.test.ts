@@ -1,11 +1,12 @@
 /** The embedded server: one gateway per data directory, kept between starts, recovered after a crash, clear refusals. */
 import { type ChildProcess, spawn } from "node:child_process";
 import { once } from "node:events";
-import { chmod, mkdir, mkdtemp, readFile, rm, stat, writeFile } from "node:fs/promises";
+import { chmod, mkdir, mkdtemp, readdir, readFile, rm, stat, writeFile } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { afterEach, describe, expect, test } from "vitest";
 import { silentLog } from "../../core/log.ts";
+import { lockDataDir } from "../../gateway/embedded/data-dir-lock.ts";
 import { type EmbeddedOptions, type EmbeddedServer, startEmbedded } from "../../gateway/embedded.ts";
 import { createSqlDialer } from "../../gateway/sql-dialer.ts";
 import { testSecrets } from "../support/postgres.ts";
@@ -135,6 +136,20 @@ describe("embedded: one gateway per data directory", () => {
     await writeFile(join(dir, "tdb.lock"), '{"pid":999999999}');
     const results = await Promise.allSettled(Array.from({ length: 5 }, () => start(dir)));
     expect(results.filter((result) => result.status === "fulfilled")).toHaveLength(1);
+  });
+
+  test("the lock has one holder, however often it is found stale and fought for", async () => {
+    const dir = await freshDir();
+    for (let round = 0; round < 100; round++) {
+      await writeFile(join(dir, "tdb.lock"), '{"pid":999999999}');
+      // Left by a crash in the middle of clearing.
+      if (round % 10 === 0) await writeFile(join(dir, "tdb.lock.clearing"), '{"pid":999999999}');
+      const results = await Promise.allSettled(Array.from({ length: 8 }, () => lockDataDir(dir)));
+      const held = results.flatMap((result) => (result.status === "fulfilled" ? [result.value] : []));
+      expect(held).toHaveLength(1);
+      await held[0]?.release();
+    }
+    expect(await readdir(dir)).toEqual([]);
   });
 });
 
