@@ -51,12 +51,13 @@ export interface DoormanDeps {
 export async function runVisit(socket: BytePipe, engine: RedirectEngine, deps: DoormanDeps): Promise<void> {
   const admission = deps.gate.admit(socket.peer.address);
   const session = deps.sessions.open(socket.peer.address);
+  const visit = new Visit(engine.name, socket, admission, session, deps);
   try {
-    await engine.serve(socket, new Visit(engine.name, admission, session, deps));
+    await engine.serve(socket, visit);
   } catch (error) {
     if (!(error instanceof PipeClosedError)) logEnd(error, engine.name, session, deps.log);
   } finally {
-    socket.end();
+    visit.client.end();
     session.close();
     admission.release();
   }
@@ -75,12 +76,14 @@ export class Visit {
   readonly signal: AbortSignal;
   /** Decided at accept: a ban, too many connections. To be told as soon as this protocol lets the client show it, before any secret is looked at. */
   readonly refusal: GatewayError | undefined;
+  #client: BytePipe;
   readonly #admission: Admission;
   readonly #session: Session;
   readonly #deps: DoormanDeps;
 
-  constructor(engine: EngineName, admission: Admission, session: Session, deps: DoormanDeps) {
+  constructor(engine: EngineName, socket: BytePipe, admission: Admission, session: Session, deps: DoormanDeps) {
     this.engine = engine;
+    this.#client = socket;
     this.signal = session.signal;
     this.refusal = admission.refusal;
     this.#admission = admission;
@@ -94,6 +97,28 @@ export class Visit {
 
   get tls(): TlsServerContext | undefined {
     return this.#deps.tls;
+  }
+
+  /** The pipe to the client: the socket, or the TLS pipe on it. Ended when the visit is over. */
+  get client(): BytePipe {
+    return this.#client;
+  }
+
+  /**
+   * Server-side TLS on the client's socket; engines start it here and nowhere else. `received` are bytes already read behind what asked for it.
+   * @throws {PipeClosedError} when the handshake fails: there is nobody to be told. @throws the signal's reason when aborted.
+   */
+  async startTls(received: Uint8Array): Promise<BytePipe> {
+    const { tls } = this.#deps;
+    if (!tls) throw new GatewayError("protocol_violation", "the client asked for TLS, which is off");
+    try {
+      this.#client = await this.#client.startTls(tls, received.length > 0 ? received : undefined, this.signal);
+    } catch (error) {
+      this.signal.throwIfAborted();
+      this.note("TLS handshake failed", error instanceof Error ? error.message : String(error));
+      throw new PipeClosedError(error instanceof Error ? error : undefined);
+    }
+    return this.#client;
   }
 
   get secrets(): Secrets {

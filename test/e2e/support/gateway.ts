@@ -60,10 +60,13 @@ export async function removeDataDir(dataDir: string): Promise<void> {
   await rm(join(dataDir, ".."), { recursive: true, force: true });
 }
 
+/** Any free port for PostgreSQL and the API, the other listeners off, unless `args` ask for them; a later flag wins. */
+const defaultPorts = ["--pg-port=0", "--api-port=0", "--mysql-port=-1", "--mongo-port=-1", "--redis-port=-1"];
+
 /** @throws Error with what it printed, when it ends before it is up. */
 export async function startGateway(options: StartOptions): Promise<GatewayProcess> {
   const dataDir = options.dataDir ?? (await makeDataDir());
-  const child = spawnTdb(options.runtime, ["up", "--pg-port", "0", "--api-port", "0", "--data-dir", dataDir, ...(options.args ?? [])], options.env);
+  const child = spawnTdb(options.runtime, ["up", ...defaultPorts, "--data-dir", dataDir, ...(options.args ?? [])], options.env);
   let output = "";
   let errors = "";
   child.stderr?.on("data", (chunk) => {
