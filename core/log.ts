@@ -12,7 +12,7 @@ const secretPatterns: readonly [RegExp, string][] = [
   [/tenantsdb_sk_[0-9a-f]{1,64}/gi, "tenantsdb_sk_…"],
   // Proxy passwords have 16 hex digits; project ids have 8 and stay readable.
   [/tdb_[0-9a-f]{16}(?![0-9a-f_])/gi, "tdb_…"],
-  [/(:\/\/[^\s:/@]{1,128}:)[^\s@/]{1,256}@/g, "$1…@"],
+  [/(:\/\/[^\s:/@]{0,128}:)[^\s@/]{1,256}@/g, "$1…@"],
   [/(password\s{0,4}[=:]\s{0,4})\S{1,256}/gi, "$1…"],
 ];
 
