@@ -1,7 +1,11 @@
 /** How sessions end, and what becomes of their backends: cancel requests, vanishing clients, shutdown, resets, slow readers. */
 import { serialize } from "pg-protocol";
 import { describe, expect, it } from "vitest";
+import { type BytePipe, pipePair } from "../../../core/byte-pipe.ts";
 import { GatewayError } from "../../../core/errors.ts";
+import { defaultDatabaseSettings } from "../../../core/model.ts";
+import { PostgresBackend } from "../../../engines/postgres/dial.ts";
+import { Relay } from "../../../engines/postgres/relay.ts";
 import { cancelPacket, header, message, reply, settle } from "./support/wire.ts";
 import { atRest, projectId, World } from "./support/world.ts";
 
@@ -190,6 +194,45 @@ describe("a client that goes", () => {
     await client.login({ user: projectId, database: "myapp__wayne", password: "tenant-pw" });
     await settle();
     expect(world.counts()).toEqual(atRest);
+  });
+});
+
+describe("a relay", () => {
+  /** As the engine makes one, on pipes that may be closed already. */
+  async function startOn(close: (client: BytePipe, backend: BytePipe) => void) {
+    const [clientPipe] = pipePair();
+    const [backendPipe] = pipePair();
+    const backend = new PostgresBackend(backendPipe, new Map(), { pid: 1, secret: new Uint8Array(4) }, async () => undefined);
+    close(clientPipe, backendPipe);
+    const relay = new Relay({
+      client: clientPipe,
+      backend,
+      settings: () => defaultDatabaseSettings,
+      refuseDdl: true,
+      nowMs: () => 0,
+      onCancelFailure: () => undefined,
+    });
+    relay.start(new Uint8Array(0));
+    return relay.ended;
+  }
+
+  it("that begins when its client has left ends at once", async () => {
+    expect(await startOn((client) => client.destroy())).toEqual({ error: undefined, reusable: true });
+  });
+
+  it("that begins when its backend has died ends at once", async () => {
+    expect(await startOn((_, backend) => backend.destroy())).toMatchObject({ error: { kind: "backend_unreachable" }, reusable: false });
+  });
+
+  it("whose backend is in the middle of a message is not at rest", async () => {
+    const world = await World.create();
+    const { client, backend } = await world.pair();
+    backend.send(reply.notification("orders", "x".repeat(1000)).subarray(0, 500));
+    await settle();
+    client.pipe.destroy();
+    await settle();
+    expect(backend.queries).toEqual([]);
+    expect(world.pool.counts().open).toBe(0);
   });
 });
 
