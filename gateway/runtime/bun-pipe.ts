@@ -95,16 +95,24 @@ export class BunPipe implements BytePipe, SocketOwner {
     this.#destroySocket();
   }
 
-  async startTls(context: TlsServerContext, received: Uint8Array | undefined, signal: AbortSignal): Promise<BytePipe> {
-    const early = this.#detach(received);
-    const secure = await acceptTlsBun(this.#socket, context, early, signal, this.#open);
-    return new BunPipe(secure.socket, this.peer, this.#open, secure);
+  startTls(context: TlsServerContext, received: Uint8Array | undefined, signal: AbortSignal): Promise<BytePipe> {
+    return this.#upgrade(received, (early) => acceptTlsBun(this.#socket, context, early, signal, this.#open));
   }
 
-  async startTlsClient(options: TlsClientOptions, signal: AbortSignal): Promise<BytePipe> {
-    const early = this.#detach(undefined);
-    const secure = await connectTlsBun(this.#socket, options, early, signal, this.#open);
-    return new BunPipe(secure.socket, this.peer, this.#open, secure);
+  startTlsClient(options: TlsClientOptions, signal: AbortSignal): Promise<BytePipe> {
+    return this.#upgrade(undefined, (early) => connectTlsBun(this.#socket, options, early, signal, this.#open));
+  }
+
+  async #upgrade(received: Uint8Array | undefined, handshake: (early: Uint8Array | undefined) => Promise<SecureBunSocket>): Promise<BytePipe> {
+    const early = this.#detach(received);
+    try {
+      const secure = await handshake(early);
+      return new BunPipe(secure.socket, this.peer, this.#open, secure);
+    } catch (error) {
+      // Where the upgrade itself was never reached, the plain socket is still there.
+      this.#socket.close();
+      throw error;
+    }
   }
 
   /** The listener closes: as `destroy`, but the sink hears of it. */

@@ -32,6 +32,9 @@ export async function listenBun(options: ListenOptions): Promise<Listener> {
   }
 }
 
+/** Nobody closes these together; a pipe just needs a set to be in. */
+const dialled: OpenConnections = new Set();
+
 export function dialBun(target: DialTarget, signal: AbortSignal): Promise<BytePipe> {
   return new Promise((resolve, reject) => {
     if (signal.aborted) return reject(signal.reason);
@@ -47,7 +50,7 @@ export function dialBun(target: DialTarget, signal: AbortSignal): Promise<BytePi
       signal.removeEventListener("abort", onAbort);
       socket.pause();
       if (!("path" in target)) prepare(socket, true);
-      resolve(new BunPipe(socket, peerOf(socket), new Set()));
+      resolve(new BunPipe(socket, peerOf(socket), dialled));
     };
     const where = "path" in target ? { unix: target.path } : { hostname: target.host, port: target.port };
     const socket = { ...socketHandlers, open: onOpen, connectError: (_: BunSocket, error: Error) => fail(error) };

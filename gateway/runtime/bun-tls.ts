@@ -131,7 +131,6 @@ class Handshake implements SocketOwner {
         this.#upgrade(socket, role, received);
       });
       if (outcome === "done") return;
-      if (!this.#secure) socket.close();
       this.destroy();
       throw signal.aborted ? signal.reason : handshakeError(this.#failure);
     } finally {

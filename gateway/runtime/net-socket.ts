@@ -18,6 +18,7 @@ export async function listenNet(options: ListenOptions): Promise<Listener> {
     options.onConnection(new NetPipe(socket, peerOf(socket)));
   });
   await startListening(server, { host, port, reusePort });
+  server.on("error", (error) => options.onAcceptFailed?.(error));
   const bound = server.address();
   if (bound === null || typeof bound === "string") throw new Error("a TCP listener has no address");
   const stopAccepting = async () => {
@@ -37,14 +38,10 @@ function startListening(server: Server, at: { host: string; port: number; reuseP
     server.once("error", onError);
     server.listen(at, () => {
       server.off("error", onError);
-      // Later errors are single accepts that failed (out of descriptors); the listener goes on.
-      server.on("error", ignoreFailedAccept);
       resolve();
     });
   });
 }
-
-function ignoreFailedAccept(): void {}
 
 export function dialNet(target: DialTarget, signal: AbortSignal): Promise<BytePipe> {
   return new Promise((resolve, reject) => {

@@ -53,8 +53,8 @@ export async function acceptTls(
   received: Uint8Array | undefined,
   signal: AbortSignal,
 ): Promise<SecureSocket> {
-  if (!(context instanceof NetTlsServer)) throw new TypeError("the TLS context was made by another runtime");
   try {
+    if (!(context instanceof NetTlsServer)) throw new TypeError("the TLS context was made by another runtime");
     const early = takeBuffered(raw, received);
     if (early.length > 0) raw.unshift(await readFirstRecord(raw, early, signal));
     const { secureContext, serverEndPoint } = context.presented;
@@ -69,15 +69,15 @@ export async function acceptTls(
 
 /** Client role. An IP address is checked as such and not sent as SNI, which is for names only. */
 export async function connectTls(raw: Socket, options: TlsClientOptions, signal: AbortSignal): Promise<SecureSocket> {
-  const socket = connect({
-    socket: raw,
-    host: options.servername,
-    ...(isIP(options.servername) === 0 && { servername: options.servername }),
-    ...(options.ca !== undefined && { ca: options.ca }),
-    rejectUnauthorized: options.verify,
-    minVersion: "TLSv1.2",
-  });
   try {
+    const socket = connect({
+      socket: raw,
+      host: options.servername,
+      ...(isIP(options.servername) === 0 && { servername: options.servername }),
+      ...(options.ca !== undefined && { ca: options.ca }),
+      rejectUnauthorized: options.verify,
+      minVersion: "TLSv1.2",
+    });
     await handshake(socket, "secureConnect", signal);
     return { socket, info: infoOf(socket, undefined) };
   } catch (error) {

@@ -11,7 +11,8 @@ export async function serveHttpNode({ host, port, fetch }: HttpOptions): Promise
     fetch: (request, env) => fetch(request, { remoteAddress: foldAddress((env as HttpBindings).incoming.socket.remoteAddress ?? "") }),
   }) as Server;
   await new Promise<void>((resolve, reject) => {
-    server.once("error", (error) => reject(listenError(host, port, error)));
+    // Stays on: later errors are single accepts that failed, the server goes on, and the client notices by itself.
+    server.on("error", (error) => reject(listenError(host, port, error)));
     server.listen({ host, port }, resolve);
   });
   const bound = server.address();

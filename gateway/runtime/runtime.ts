@@ -11,6 +11,8 @@ export interface ListenOptions {
   readonly port: number;
   /** Called once per accepted connection, on the runtime's socket turn; must not throw. The pipe is paused and has no sink. */
   onConnection(pipe: BytePipe): void;
+  /** A connection could not be accepted (out of descriptors, say); the listener goes on. Node and Deno only: Bun does not tell. */
+  onAcceptFailed?(error: Error): void;
   /** Sends small writes at once; default true. */
   readonly noDelay?: boolean;
   /** Several processes may share the port; the kernel spreads connections. Node 22.12 and later, Deno, Bun. */

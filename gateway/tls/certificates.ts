@@ -2,6 +2,7 @@
 
 import { X509Certificate } from "node:crypto";
 import { chmod, mkdir, readFile, rename, writeFile } from "node:fs/promises";
+import { isIP } from "node:net";
 import { hostname } from "node:os";
 import { join } from "node:path";
 import type { Clock } from "../../core/clock.ts";
@@ -25,7 +26,7 @@ const renewBeforeMs = 30 * 86_400_000;
 
 /**
  * Reuses what the folder holds; makes what is missing, near its expiry, or made for other names.
- * @throws Error when the CA's certificate is there but its key is not usable and a new server certificate is needed.
+ * @throws Error when a name is none (naming the setting), or when the CA's certificate is there but its key is not usable and a new server certificate is needed.
  */
 export async function ensureCertificates({ dir, names, clock }: GeneratedOptions): Promise<ServerCertificate> {
   await mkdir(dir, { recursive: true, mode: 0o700 });
@@ -62,9 +63,15 @@ async function loadIssuer(): Promise<typeof import("./issue.ts")> {
   return await import("./issue.ts");
 }
 
-/** localhost first, as it is the subject too; each name once. */
+const hostPattern = /^(\*\.)?[a-z0-9_-]{1,63}(\.[a-z0-9_-]{1,63}){0,20}$/;
+
+/** localhost first, as it is the subject too; each name once. This machine's own name counts only if clients can use it. */
 function subjectNames(names: readonly string[]): string[] {
-  return [...new Set(["localhost", "127.0.0.1", "::1", hostname().toLowerCase(), ...names.map((name) => name.toLowerCase())])];
+  const isUsable = (name: string) => isIP(name) !== 0 || hostPattern.test(name);
+  const wanted = names.map((name) => name.toLowerCase());
+  const bad = wanted.find((name) => !isUsable(name));
+  if (bad !== undefined) throw new Error(`tls.names: "${bad}" is neither a host name nor an IP address`);
+  return [...new Set(["localhost", "127.0.0.1", "::1", ...[hostname().toLowerCase()].filter(isUsable), ...wanted])];
 }
 
 function isGood(
@@ -85,9 +92,11 @@ function isGood(
   }
 }
 
+/** `subjectAltName` reads `DNS:localhost, IP Address:127.0.0.1`; addresses are left to checkIP, as IPv6 has many spellings. */
 function carriesExactly(certificate: X509Certificate, wanted: readonly string[]): boolean {
-  const count = (certificate.subjectAltName ?? "").split(", ").length;
-  return count === wanted.length && wanted.every((name) => certificate.checkHost(name) !== undefined || certificate.checkIP(name) !== undefined);
+  const entries = (certificate.subjectAltName ?? "").split(", ");
+  const carries = (name: string) => (isIP(name) === 0 ? entries.includes(`DNS:${name}`) : certificate.checkIP(name) !== undefined);
+  return entries.length === wanted.length && wanted.every(carries);
 }
 
 async function loadCa(dir: string, certPem: string): Promise<PemPair> {

@@ -59,6 +59,18 @@ test("certificates: a later start uses the same ones, whatever the order and cas
   expect(await ensure(["B.example.com", "a.example.com"])).toEqual(first);
 });
 
+test("certificates: wildcards and IPv6 in any spelling are names too, and are recognised again", async () => {
+  const names = ["*.db.example.com", "2001:0DB8:0:0::1", "under_score"];
+  const first = await ensure(names);
+  expect(new X509Certificate(first.certPem).checkHost("tenant.db.example.com")).toBeDefined();
+  expect(new X509Certificate(first.certPem).checkIP("2001:db8::1")).toBeDefined();
+  expect(await ensure(names)).toEqual(first);
+});
+
+test.each(["", "two words", "a,b", "http://host", "*"])("certificates: %j is refused as a name", async (name) => {
+  await expect(ensure([name])).rejects.toThrow(/^tls\.names: ".*" is neither a host name nor an IP address/);
+});
+
 test("certificates: other names make a new server certificate under the same CA", async () => {
   const first = await ensure(["a.example.com"]);
   const ca = await readFile(first.caFile!, "utf8");

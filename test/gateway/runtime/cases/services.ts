@@ -1,12 +1,17 @@
 /** Conformance: what else a runtime gives: crypto, HTTP, signals. */
 
 import assert from "node:assert/strict";
+import { mkdtemp, rm } from "node:fs/promises";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
 import process from "node:process";
+import { ensureCertificates } from "../../../../gateway/tls/certificates.ts";
 import { bytesOf, type Case, deferred, rejection, type World } from "../harness.ts";
 
 export const serviceCases: readonly Case[] = [
   { name: "crypto: published test vectors", run: vectors },
   { name: "crypto: comparison and randomness", run: comparison },
+  { name: "certificates: made once, recognised again", run: certificatesAreKept },
   { name: "http: a request knows its peer, headers and body pass", run: request },
   { name: "http: a port in use keeps its code", run: httpPortInUse },
   { name: "http: close waits for a running request", run: drains },
@@ -36,6 +41,15 @@ async function comparison({ runtime: { crypto } }: World): Promise<void> {
   assert.equal(crypto.equal(bytesOf("same"), bytesOf("longer")), false);
   assert.equal(crypto.randomBytes(32).length, 32);
   assert.notEqual(hex(crypto.randomBytes(16)), hex(crypto.randomBytes(16)));
+}
+
+async function certificatesAreKept(world: World): Promise<void> {
+  const dir = await mkdtemp(join(tmpdir(), "tenantry-certificates-"));
+  world.onEnd(() => rm(dir, { recursive: true, force: true }));
+  const options = { dir, names: ["*.db.example.com", "2001:DB8::1"], clock: { wallMs: () => Date.now() } };
+  const first = await ensureCertificates(options);
+  assert.deepEqual(await ensureCertificates(options), first);
+  assert.notEqual((await ensureCertificates({ ...options, names: [] })).certPem, first.certPem);
 }
 
 async function request({ runtime }: World): Promise<void> {

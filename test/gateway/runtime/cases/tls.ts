@@ -28,6 +28,7 @@ export const tlsCases: readonly Case[] = [
   { name: "tls: destroy closes even a peer that does not read", run: destroys },
   { name: "tls: a client refuses a wrong name and an unknown CA", run: clientVerifies },
   { name: "tls: a client accepts anything when told not to verify", run: clientAccepts },
+  { name: "tls: what is refused before the handshake closes the connection too", run: refusedEarly },
   { name: "tls: a reloaded certificate is served to new connections only", run: reloads },
   { name: "tls: a broken certificate is refused and the old one stays", run: brokenReload },
   { name: "tls: 200 handshakes at once each speak for their own socket", run: manyHandshakes },
@@ -380,6 +381,24 @@ async function clientAccepts(world: World): Promise<void> {
     dialled.write(bytesOf("encrypted anyway"));
     await reader.text("encrypted anyway");
   }
+}
+
+async function refusedEarly(world: World): Promise<void> {
+  const [near, far] = await world.pair();
+  // Some runtimes refuse such a CA at once, some only see that the server's certificate is not of it.
+  const broken = "-----BEGIN CERTIFICATE-----\nAAAA\n-----END CERTIFICATE-----\n";
+  const server = near.startTls(serverContext(world), undefined, world.never).then(
+    (secure) => new Reader(secure).end(),
+    () => undefined,
+  );
+  await rejection(far.startTlsClient({ ca: broken, servername: "localhost", verify: true }, world.never));
+  await server;
+  const [other, peer] = await world.pair();
+  await rejection(other.startTls({ kind: "tls-server-context" }, undefined, world.never));
+  await new Reader(peer).end();
+  const [gone] = await world.pair();
+  gone.destroy();
+  assert.match((await rejection(gone.startTls(serverContext(world), undefined, world.never))).message, /the connection is closed/);
 }
 
 async function reloads(world: World): Promise<void> {
