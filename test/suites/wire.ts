@@ -4,6 +4,7 @@ import { type Fleet, makeFleet } from "../e2e/support/fleet.ts";
 import type { RuntimeUnderTest } from "../e2e/support/gateway.ts";
 import { describeDdl } from "./wire-ddl.ts";
 import { describeLimits } from "./wire-limits.ts";
+import { describeProtocol } from "./wire-protocol.ts";
 import { describeRefusals } from "./wire-refusals.ts";
 
 export function describeWire(runtime: RuntimeUnderTest): void {
@@ -19,5 +20,6 @@ export function describeWire(runtime: RuntimeUnderTest): void {
     describeRefusals(fleetOf);
     describeDdl(fleetOf);
     describeLimits(fleetOf);
+    describeProtocol(fleetOf);
   });
 }
