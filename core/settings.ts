@@ -260,10 +260,10 @@ export const settings = {
   "log.level": { type: "enum", values: ["debug", "info", "warn", "error"], default: "info", reload: true, help: "Least serious event written." },
   "log.format": {
     type: "enum",
-    values: ["json", "pretty"],
-    default: "json",
+    values: ["auto", "json", "pretty"],
+    default: "auto",
     reload: false,
-    help: "One JSON object a line, or text for people.",
+    help: "json: one object a line; pretty: text for people; auto: pretty on a terminal, else json.",
   },
 } as const satisfies Record<string, Setting>;
 

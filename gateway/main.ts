@@ -18,7 +18,7 @@ export async function runUp(argv: readonly string[]): Promise<number> {
     const { flags, check, help } = parseUpArguments(argv);
     if (help) return say(formatHelp());
     const { config, file, warnings } = await loadConfig({ env: process.env, flags });
-    const log = createLog({ level: config["log.level"], format: config["log.format"] });
+    const log = createLog({ level: config["log.level"], format: logFormat(config["log.format"]) });
     for (const warning of warnings) log.write("warn", "environment variable not used", { name: warning.source, reason: warning.message });
     if (check) return say(`configuration is valid${file ? ` (${file})` : ""}`);
     const runtime = await detectRuntime();
@@ -57,6 +57,11 @@ async function serve(config: Config, flags: Readonly<Record<string, string>>, ru
 /** Everything has been stopped: a timer or socket that a library left behind must not keep the process. */
 function endSoon(runtime: Runtime, code: number): void {
   setTimeout(() => runtime.exit(code), 1000).unref();
+}
+
+function logFormat(format: Config["log.format"]): "json" | "pretty" {
+  if (format !== "auto") return format;
+  return process.stderr.isTTY ? "pretty" : "json";
 }
 
 /** The first signal drains, a second one does not wait any longer. */
