@@ -1,4 +1,4 @@
-/** How sessions end, and what becomes of their backends: cancel requests, vanishing clients, shutdown, resets, slow readers. */
+/** How sessions end, and what becomes of their backends: cancel requests, vanishing clients, shutdown, slow readers. */
 import { serialize } from "pg-protocol";
 import { describe, expect, it } from "vitest";
 import { type BytePipe, pipePair } from "../../../core/byte-pipe.ts";
@@ -233,77 +233,6 @@ describe("a relay", () => {
     await settle();
     expect(backend.queries).toEqual([]);
     expect(world.pool.counts().open).toBe(0);
-  });
-});
-
-describe("reset", () => {
-  it.each([
-    ["an error", [reply.error("25001", "DISCARD ALL cannot run inside a transaction block"), reply.ready()]],
-    ["another tag", [reply.complete("SELECT 1"), reply.ready()]],
-    ["a transaction still open", [reply.complete("DISCARD ALL"), reply.ready("T")]],
-    ["no tag", [reply.ready()]],
-    ["a row", [reply.row("1"), reply.complete("DISCARD ALL"), reply.ready()]],
-    ["bytes behind the end", [reply.complete("DISCARD ALL"), reply.ready(), Buffer.from("x")]],
-    ["one answer too many", [reply.complete("DISCARD ALL"), reply.ready(), reply.ready()]],
-    ["a malformed length", [header("C", 1)]],
-    ["a malformed report", [message("S", "x"), reply.complete("DISCARD ALL"), reply.ready()]],
-  ])("answered by %s closes the backend", async (_, answer) => {
-    const world = await World.create();
-    const { client, backend } = await world.pair();
-    world.server.answer = (frame) => (frame.body.toString() === "DISCARD ALL\0" ? [Buffer.concat(answer)] : undefined);
-    client.pipe.destroy();
-    await settle();
-    expect(backend.isClosed).toBe(true);
-    expect(world.pool.counts()).toEqual({ open: 0, idle: 0, waiting: 0 });
-  });
-
-  it("that is never answered ends after its time", async () => {
-    const world = await World.create();
-    const { client, backend } = await world.pair();
-    backend.isSilent = true;
-    client.pipe.destroy();
-    await settle();
-    expect(world.pool.counts().open).toBe(1);
-    world.clock.advance(10_000);
-    await settle();
-    expect(world.pool.counts().open).toBe(0);
-  });
-
-  it("takes notices, reports and late notifications in", async () => {
-    const world = await World.create();
-    const { client } = await world.pair();
-    world.server.answer = (frame) =>
-      frame.type === "Q"
-        ? [
-            reply.notice("n"),
-            reply.notification("c", "p"),
-            reply.parameter("a", "b"),
-            reply.complete(frame.body.toString().replace("\0", "")),
-            reply.ready(),
-          ]
-        : undefined;
-    client.pipe.destroy();
-    await settle();
-    expect(world.pool.counts()).toEqual({ open: 1, idle: 1, waiting: 0 });
-  });
-});
-
-describe("an idle backend", () => {
-  it.each([
-    ["says goodbye", [reply.error("57P01", "terminating connection due to administrator command", "FATAL")]],
-    ["sends a malformed report", [message("S", "no terminator")]],
-    ["sends half a message", [reply.parameter("a", "b").subarray(0, 6)]],
-    ["sends a row", [reply.row("1")]],
-  ])("that %s is never lent again", async (_, messages) => {
-    const world = await World.create();
-    const { client, backend } = await world.pair();
-    client.pipe.destroy();
-    await settle();
-    backend.send(...messages);
-    await settle();
-    expect(world.pool.counts()).toEqual({ open: 0, idle: 0, waiting: 0 });
-    await world.client();
-    expect(world.server.connections).toHaveLength(2);
   });
 });
 

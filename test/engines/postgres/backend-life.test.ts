@@ -1,0 +1,215 @@
+/** A backend between clients and on its way in: login to the server, reset, idling. Proven clean, or closed. */
+import { describe, expect, it } from "vitest";
+import { toBase64 } from "../../../core/secrets.ts";
+import { readClientFirst, ScramServer } from "../../../engines/postgres/scram.ts";
+import type { FakeConnection } from "./support/fake-server.ts";
+import { type Frame, header, int32, message, reply, settle, testCrypto } from "./support/wire.ts";
+import { atRest, makeCredential, projectId, secrets, World } from "./support/world.ts";
+
+const login = { user: projectId, database: "myapp__wayne", password: "tenant-pw" };
+const unreachable = { severity: "FATAL", sqlstate: "08006", message: 'database server for "myapp__wayne" is not reachable' };
+
+/** A client that tried, and the world it tried in. */
+async function attempt(world: World) {
+  const client = world.connect();
+  await client.login(login);
+  await settle();
+  return client;
+}
+
+/** A server that asks for SCRAM with the password it was given for the role; `lie` changes its last message. */
+async function scramServer(world: World, password: string, lie = (final: string) => final): Promise<void> {
+  const salt = Buffer.alloc(16, 1);
+  const { makeScramKeys } = await import("../../../core/secrets.ts");
+  const keys = await makeScramKeys(testCrypto, password, salt, 4096);
+  let server: ScramServer | undefined;
+  world.server.loginAnswer = () => {
+    server = undefined;
+    return [message("R", int32(10), "SCRAM-SHA-256\0\0")];
+  };
+  world.server.answer = (frame: Frame, connection: FakeConnection) => {
+    if (frame.type !== "p") return undefined;
+    if (!server) {
+      server = new ScramServer(testCrypto, readClientFirst(frame.body.subarray(18), false, false), salt, 4096, undefined);
+      return [message("R", int32(11), server.serverFirst)];
+    }
+    const proof = server.readClientFinal(frame.body);
+    if (!proof.matches(keys)) return [reply.error("28P01", "password authentication failed", "FATAL")];
+    return [message("R", int32(12), lie(proof.serverFinal(keys))), ...world.server.welcome(connection)];
+  };
+}
+
+describe("logging in to a server", () => {
+  const database = { clusterId: "main", name: "tdb_myappwayne", passwordGeneration: 1 };
+
+  it("proves the derived password by SCRAM", async () => {
+    const world = await World.create();
+    await scramServer(world, secrets.nativeRolePassword(database, "admin"));
+    expect((await attempt(world)).types).toMatch(/Z$/);
+    expect(world.reasserted).toBe(0);
+  });
+
+  it("sets the password again, once, when the role's own was changed", async () => {
+    const world = await World.create();
+    await scramServer(world, "hijacked");
+    expect((await attempt(world)).error).toMatchObject(unreachable);
+    expect([world.reasserted, world.server.connections.length]).toEqual([1, 2]);
+    expect(world.pool.counts().open).toBe(0);
+  });
+
+  it("refuses a server that does not know the password either", async () => {
+    const world = await World.create();
+    await scramServer(world, secrets.nativeRolePassword(database, "admin"), () => `v=${toBase64(new Uint8Array(32))}`);
+    expect((await attempt(world)).error).toMatchObject(unreachable);
+  });
+
+  it.each<[string, Uint8Array[]]>([
+    ["asks for a clear-text password", [message("R", int32(3))]],
+    ["asks for MD5", [message("R", int32(5), "salt")]],
+    ["offers other mechanisms only", [message("R", int32(10), "PLAIN\0\0")]],
+    ["continues what did not begin", [message("R", int32(11), "r=x")]],
+    ["is no PostgreSQL server", [Buffer.from("HTTP/1.1 400 Bad Request\r\n\r\n")]],
+    ["sends an error without a SQLSTATE", [message("E", "\0")]],
+    ["sends a malformed error", [message("E", "Sno end")]],
+    ["claims a message of two gigabytes", [header("R", 0x7fffffff)]],
+    ["claims a message of no length", [header("R", 0)]],
+    ["sends a row before it is ready", [message("R", int32(0)), reply.row("1")]],
+    ["sends bytes behind ReadyForQuery", [Buffer.concat([message("R", int32(0)), reply.ready(), Buffer.from("x")])]],
+    ["has no database of that name", [reply.error("3D000", 'database "tdb_myappwayne" does not exist', "FATAL")]],
+    ["is starting up", [reply.error("57P03", "the database system is starting up", "FATAL")]],
+  ])("gives no password to a server that %s, and says no more than that it is not reachable", async (_, answer) => {
+    const world = await World.create();
+    world.server.loginAnswer = () => answer;
+    expect((await attempt(world)).error).toMatchObject(unreachable);
+    expect(world.server.connections.every((connection) => !connection.received.includes(secrets.nativeRolePassword(database, "admin")))).toBe(true);
+    expect(world.counts()).toEqual(atRest);
+  });
+
+  it("says that the server is full where it is", async () => {
+    const world = await World.create();
+    world.server.loginAnswer = () => [reply.error("53300", "sorry, too many clients already", "FATAL")];
+    expect((await attempt(world)).error).toMatchObject({
+      sqlstate: "53300",
+      message: 'the database server has no free connection for "myapp__wayne"',
+    });
+  });
+
+  it("ends with the login timeout where a server says nothing", async () => {
+    const world = await World.create({ loginTimeoutMs: 5000 });
+    world.server.loginAnswer = () => [];
+    const client = await attempt(world);
+    expect(client.isClosed).toBe(false);
+    world.clock.advance(5100);
+    await settle();
+    expect(client.error?.message).toBe("login was not finished within login_timeout_ms (5000)");
+    expect(world.counts()).toEqual(atRest);
+  });
+});
+
+describe("a credential revoked while its client logs in", () => {
+  it("does not slip in, however long the client took", async () => {
+    const world = await World.create();
+    const client = world.connect();
+    const write = client.pipe.write.bind(client.pipe);
+    let messages = 0;
+    client.pipe.write = (chunk) => {
+      if (++messages === 3) {
+        world.routes.candidates = world.routes.candidates.map((one) => (one.id === "key_tenant" ? { ...one, revokedAt: 1 } : one));
+        world.routes.announce({ projectId, credentialId: "key_tenant" });
+      }
+      return write(chunk);
+    };
+    await client.login(login);
+    expect(client.types).not.toContain("Z");
+    expect(client.error).toMatchObject({ severity: "FATAL", sqlstate: "57P01" });
+    expect(world.counts()).toEqual(atRest);
+  });
+
+  it("is told within its open session too, its statement cancelled", async () => {
+    const world = await World.create();
+    const { client, backend } = await world.pair();
+    backend.isSilent = true;
+    await client.say(message("Q", "select pg_sleep(100)\0"));
+    world.routes.candidates = [await makeCredential("key_other", "x", { type: "project" })];
+    world.routes.announce({ projectId });
+    await settle();
+    expect(client.error).toMatchObject({
+      severity: "FATAL",
+      sqlstate: "57P01",
+      message: "terminating connection: the credential was revoked or has expired",
+    });
+    expect(world.server.cancels).toHaveLength(1);
+    expect(world.counts()).toEqual(atRest);
+  });
+});
+
+describe("reset", () => {
+  it.each([
+    ["an error", [reply.error("25001", "DISCARD ALL cannot run inside a transaction block"), reply.ready()]],
+    ["another tag", [reply.complete("SELECT 1"), reply.ready()]],
+    ["a transaction still open", [reply.complete("DISCARD ALL"), reply.ready("T")]],
+    ["no tag", [reply.ready()]],
+    ["a row", [reply.row("1"), reply.complete("DISCARD ALL"), reply.ready()]],
+    ["bytes behind the end", [reply.complete("DISCARD ALL"), reply.ready(), Buffer.from("x")]],
+    ["one answer too many", [reply.complete("DISCARD ALL"), reply.ready(), reply.ready()]],
+    ["a malformed length", [header("C", 1)]],
+    ["a malformed report", [message("S", "x"), reply.complete("DISCARD ALL"), reply.ready()]],
+  ])("answered by %s closes the backend", async (_, answer) => {
+    const world = await World.create();
+    const { client, backend } = await world.pair();
+    world.server.answer = (frame) => (frame.body.toString() === "DISCARD ALL\0" ? [Buffer.concat(answer)] : undefined);
+    client.pipe.destroy();
+    await settle();
+    expect(backend.isClosed).toBe(true);
+    expect(world.pool.counts()).toEqual({ open: 0, idle: 0, waiting: 0 });
+  });
+
+  it("that is never answered ends after its time", async () => {
+    const world = await World.create();
+    const { client, backend } = await world.pair();
+    backend.isSilent = true;
+    client.pipe.destroy();
+    await settle();
+    expect(world.pool.counts().open).toBe(1);
+    world.clock.advance(10_000);
+    await settle();
+    expect(world.pool.counts().open).toBe(0);
+  });
+
+  it("takes notices, reports and late notifications in", async () => {
+    const world = await World.create();
+    const { client } = await world.pair();
+    world.server.answer = (frame) =>
+      frame.type === "Q"
+        ? [
+            reply.notice("n"),
+            reply.notification("c", "p"),
+            reply.parameter("a", "b"),
+            reply.complete(frame.body.toString().replace("\0", "")),
+            reply.ready(),
+          ]
+        : undefined;
+    client.pipe.destroy();
+    await settle();
+    expect(world.pool.counts()).toEqual({ open: 1, idle: 1, waiting: 0 });
+  });
+});
+
+describe("an idle backend", () => {
+  it.each([
+    ["says goodbye", [reply.error("57P01", "terminating connection due to administrator command", "FATAL")]],
+    ["sends a malformed report", [message("S", "no terminator")]],
+    ["sends half a message", [reply.parameter("a", "b").subarray(0, 6)]],
+    ["sends a row", [reply.row("1")]],
+  ])("that %s is never lent again", async (_, messages) => {
+    const world = await World.create();
+    const { client, backend } = await world.pair();
+    client.pipe.destroy();
+    await settle();
+    backend.send(...messages);
+    await settle();
+    expect(world.pool.counts()).toEqual({ open: 0, idle: 0, waiting: 0 });
+    await world.client();
+    expect(world.server.connections).toHaveLength(2);
+  });
+});
