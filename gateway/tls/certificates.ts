@@ -70,7 +70,7 @@ function subjectNames(names: readonly string[]): string[] {
   const isUsable = (name: string) => isIP(name) !== 0 || hostPattern.test(name);
   const wanted = names.map((name) => name.toLowerCase());
   const bad = wanted.find((name) => !isUsable(name));
-  if (bad !== undefined) throw new Error(`tls.names: "${bad}" is neither a host name nor an IP address`);
+  if (bad !== undefined) throw new Error(`public_host or tls.names: "${bad}" is neither a host name nor an IP address`);
   return [...new Set(["localhost", "127.0.0.1", "::1", ...[hostname().toLowerCase()].filter(isUsable), ...wanted])];
 }
 

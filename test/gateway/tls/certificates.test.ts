@@ -68,7 +68,7 @@ test("certificates: wildcards and IPv6 in any spelling are names too, and are re
 });
 
 test.each(["", "two words", "a,b", "http://host", "*"])("certificates: %j is refused as a name", async (name) => {
-  await expect(ensure([name])).rejects.toThrow(/^tls\.names: ".*" is neither a host name nor an IP address/);
+  await expect(ensure([name])).rejects.toThrow(/^public_host or tls\.names: ".*" is neither a host name nor an IP address/);
 });
 
 test("certificates: other names make a new server certificate under the same CA", async () => {
