@@ -2,14 +2,14 @@
 import type { BytePipe, PipeSink } from "../../core/byte-pipe.ts";
 import { GatewayError } from "../../core/errors.ts";
 import type { DatabaseSettings } from "../../core/model.ts";
-import { decodeErrorFields, decodeParameterStatus } from "./backend.ts";
+import { decodeParameterStatus } from "./backend.ts";
 import { concatBytes, readUint32 } from "./bytes.ts";
 import type { PostgresBackend } from "./dial.ts";
-import { decodeBindNames, decodeExecutePortal, decodeParse, decodeQuery, encodeCopyFail, encodeParse, encodeQuery, encodeSync } from "./frontend.ts";
+import { encodeCopyFail, encodeQuery, encodeSync } from "./frontend.ts";
 import { backend as B, frontend as F, transactionStatus } from "./message-types.ts";
-import { copyRefusal, ddlRefusal, encodeRefusal, raisingSql } from "./refusal.ts";
+import { copyRefusal, encodeRefusal, raisingSql } from "./refusal.ts";
 import { Replies } from "./replies.ts";
-import { ddlCertain, ddlNone, type StatementSummary, summarize } from "./statement.ts";
+import { readable, StatementGuard } from "./statement-guard.ts";
 
 /** Frames above this are passed on unread: the database refuses what it must. */
 const inspectionBytes = 64 * 1024;
@@ -59,6 +59,7 @@ export class Relay {
   readonly #client: BytePipe;
   readonly #backend: BytePipe;
   readonly #replies = new Replies();
+  readonly #guard: StatementGuard;
   readonly ended: Promise<RelayEnd>;
   #finish!: (end: RelayEnd) => void;
   #isOver = false;
@@ -86,12 +87,6 @@ export class Relay {
   /** Replaces the error that a cancelled statement ends with. */
   #timeout: { error: GatewayError; atMs: number } | undefined;
   #cancelsInFlight = 0;
-  /** A statement went out whose "permission denied" means that it was DDL. */
-  #ddlInFlight = false;
-  readonly #ddlStatements = new Set<string>();
-  readonly #writingStatements = new Map<string, boolean>();
-  readonly #writingPortals = new Map<string, boolean>();
-
   #runningSinceMs = 0;
   #activeAtMs: number;
   #drainError: GatewayError | undefined;
@@ -102,6 +97,7 @@ export class Relay {
     this.#deps = deps;
     this.#client = deps.client;
     this.#backend = deps.backend.pipe;
+    this.#guard = new StatementGuard(deps.settings, deps.refuseDdl);
     this.#activeAtMs = deps.nowMs();
     this.ended = new Promise((resolve) => {
       this.#finish = resolve;
@@ -211,7 +207,7 @@ export class Relay {
       }
       const total = length + 1;
       const isWhole = chunk.length - at >= total;
-      if (!isWhole && total <= inspectionBytes && this.#readsWhole(type)) break;
+      if (!isWhole && total <= inspectionBytes && this.#guard.wants(type)) break;
       const verdict = this.#onClientFrame(type, isWhole ? chunk.subarray(at + 5, at + total) : undefined);
       if (verdict === stop) {
         if (at > from) this.#backend.write(chunk.subarray(from, at));
@@ -227,15 +223,9 @@ export class Relay {
       this.#clientLeft = total - taken;
       at += taken;
     }
-    if (at < chunk.length) this.#clientCarry = chunk.slice(at);
+    if (at < chunk.length) this.#clientCarry = new Uint8Array(chunk.subarray(at)) /* a copy: it must not keep the chunk alive */;
     if (at > from) flowing = this.#backend.write(from === 0 && at === chunk.length ? chunk : chunk.subarray(from, at)) && flowing;
     if (!flowing) this.#client.pause();
-  }
-
-  #readsWhole(type: number): boolean {
-    if (type === F.Query || type === F.Parse) return this.#readsSql();
-    if (type === F.Bind) return this.#ddlStatements.size > 0 || this.#limitsRows();
-    return type === F.Execute && this.#limitsRows();
   }
 
   /** `body` is undefined for frames too large to be read. */
@@ -245,18 +235,16 @@ export class Relay {
         return this.#onQuery(body);
       case F.Parse:
         this.#unsynced = true;
-        if (body) return this.#onParse(body);
-        this.#writingStatements.clear(); // too large to read even the name: nothing is known to write any more
-        return forward;
+        return this.#guard.readParse(body) ?? forward;
       case F.Bind:
         this.#unsynced = true;
-        if (body && this.#readsWhole(F.Bind)) this.#onBind(body);
+        this.#guard.readBind(body);
         return forward;
       case F.Execute:
         this.#unsynced = true;
         if (!this.isBusy) this.#runningSinceMs = this.#deps.nowMs();
         this.#executing++;
-        if (this.#limitsRows()) this.#replies.pushExecute(this.#executesWrite(body));
+        if (this.#guard.limitsRows) this.#replies.pushExecute(this.#guard.readExecute(body));
         return forward;
       case F.Sync:
         if (this.#copyingIn) return forward; // a backend in copy-in mode ignores Sync
@@ -282,59 +270,10 @@ export class Relay {
   }
 
   #onQuery(body: Uint8Array | undefined): Verdict {
-    const sql = body && this.#readsSql() ? readable(body, decodeQuery) : undefined;
-    const summary = sql && summarize(sql);
-    const refusal = summary && this.#refusalFor(summary);
-    if (this.#limitsRows()) this.#oweQuery(refusal ? [true] : (summary?.writes ?? []));
+    const { replacement, writes } = this.#guard.readQuery(body);
+    if (this.#guard.limitsRows) this.#oweQuery(writes);
     else this.#owe("query");
-    if (refusal) return encodeQuery(raisingSql(refusal));
-    if (summary && summary.ddl !== ddlNone && this.#deps.refuseDdl) this.#ddlInFlight = true;
-    return forward;
-  }
-
-  #onParse(body: Uint8Array): Verdict {
-    if (!this.#readsSql()) return forward;
-    const parse = readable(body, decodeParse);
-    if (!parse) return forward;
-    const summary = summarize(parse.sql);
-    const name = nameOf(parse.statement);
-    if (this.#limitsRows()) remember(this.#writingStatements, name, summary.writes.some(Boolean));
-    this.#ddlStatements.delete(name);
-    const refusal = this.#refusalFor(summary);
-    if (refusal) return encodeParse(parse, raisingSql(refusal));
-    if (summary.ddl !== ddlNone && this.#deps.refuseDdl) {
-      this.#ddlInFlight = true;
-      if (name !== "" && this.#ddlStatements.size < 1000) this.#ddlStatements.add(name);
-    }
-    return forward;
-  }
-
-  #onBind(body: Uint8Array): void {
-    const names = readable(body, decodeBindNames);
-    if (!names) return;
-    const { portal, statement } = names;
-    const name = nameOf(statement);
-    if (this.#ddlStatements.has(name)) this.#ddlInFlight = true;
-    if (this.#limitsRows()) remember(this.#writingPortals, nameOf(portal), this.#writingStatements.get(name) ?? false);
-  }
-
-  #executesWrite(body: Uint8Array | undefined): boolean {
-    const portal = body && readable(body, decodeExecutePortal);
-    return portal !== undefined && (this.#writingPortals.get(nameOf(portal)) ?? false);
-  }
-
-  #readsSql(): boolean {
-    return this.#deps.refuseDdl || !this.#deps.settings().allow_copy || this.#limitsRows();
-  }
-
-  #limitsRows(): boolean {
-    return this.#deps.settings().max_rows_per_query > 0;
-  }
-
-  #refusalFor(summary: StatementSummary): GatewayError | undefined {
-    if (summary.ddl === ddlCertain && this.#deps.refuseDdl) return ddlRefusal();
-    if (summary.copy && !this.#deps.settings().allow_copy) return copyRefusal();
-    return undefined;
+    return replacement ?? forward;
   }
 
   #owe(kind: "query" | "sync" | "function"): void {
@@ -384,7 +323,7 @@ export class Relay {
       this.#swallowRest = verdict !== forward;
       at += taken;
     }
-    if (at < chunk.length) this.#backendCarry = chunk.slice(at);
+    if (at < chunk.length) this.#backendCarry = new Uint8Array(chunk.subarray(at)) /* a copy: it must not keep the chunk alive */;
     if (at > from) flowing = this.#client.write(from === 0 && at === chunk.length ? chunk : chunk.subarray(from, at)) && flowing;
     if (!flowing) this.#backend.pause();
     this.#afterBackend();
@@ -398,10 +337,10 @@ export class Relay {
     }
     switch (type) {
       case B.DataRow:
-        return this.#limitsRows() ? this.#onRow() : forward;
+        return this.#guard.limitsRows ? this.#onRow() : forward;
       case B.CopyData:
         // One message a row, and one for the trailer of the binary format.
-        return this.#limitsRows() && !(this.#copiesBinary && total === copyTrailerBytes) ? this.#onRow() : forward;
+        return this.#guard.limitsRows && !(this.#copiesBinary && total === copyTrailerBytes) ? this.#onRow() : forward;
       case B.ReadyForQuery:
         return this.#onReady(body![0]!);
       case B.CommandComplete:
@@ -458,7 +397,7 @@ export class Relay {
     this.#timeout = undefined;
     this.#activeAtMs = this.#deps.nowMs();
     this.#runningSinceMs = this.#activeAtMs;
-    if (this.#replies.owed === 0 && !this.#unsynced) this.#ddlInFlight = false;
+    if (this.#replies.owed === 0 && !this.#unsynced) this.#guard.settled();
     return forward;
   }
 
@@ -476,20 +415,10 @@ export class Relay {
     return verdict;
   }
 
-  /** Errors of our own making lose PL/pgSQL's context; a cancelled statement's error says what really stopped it; DDL gets the product's message. */
   #wordError(body: Uint8Array): Verdict {
-    if (!this.#timeout && !this.#deps.refuseDdl && this.#deps.settings().allow_copy) return forward;
-    const fields = readable(body, decodeErrorFields);
-    const sqlstate = fields?.get("C");
-    const text = fields?.get("M") ?? "";
-    if (this.#timeout && sqlstate === "57014") {
-      const { error } = this.#timeout;
-      this.#timeout = undefined;
-      return encodeRefusal(error);
-    }
-    if (sqlstate === "0A000" && text === copyRefusal().message) return encodeRefusal(copyRefusal());
-    if (sqlstate !== "42501" || !this.#deps.refuseDdl) return forward;
-    return this.#ddlInFlight || text === ddlRefusal().message || text.startsWith("must be owner of ") ? encodeRefusal(ddlRefusal()) : forward;
+    const worded = this.#guard.wordError(body, this.#timeout?.error);
+    if (worded?.isTimeout) this.#timeout = undefined;
+    return worded?.bytes ?? forward;
   }
 
   #onCopyIn(): Verdict {
@@ -634,27 +563,8 @@ function asFatal(error: GatewayError): GatewayError {
   return error.refusal.severity === "FATAL" ? error : new GatewayError("revoked", error.message, { ...error.details, sqlstate: error.sqlstate });
 }
 
-/** What a body says, or undefined where it is malformed: such a message is passed on, PostgreSQL has its own answer to it. */
-function readable<T>(body: Uint8Array, decode: (body: Uint8Array) => T): T | undefined {
-  try {
-    return decode(body);
-  } catch (error) {
-    if (error instanceof GatewayError) return undefined;
-    throw error;
-  }
-}
-
 /** Whether an ErrorResponse ends the connection: its second field, V, is the severity that is never translated. */
 function isFatal(body: Uint8Array): boolean {
   const second = body.indexOf(0) + 1;
   return body[second] === 0x56 && (body[second + 1] === 0x46 || body[second + 1] === 0x50); // FATAL, PANIC
-}
-
-/** A statement or portal name as a map key, byte for byte; PostgreSQL compares the first 63. */
-function nameOf(bytes: Uint8Array): string {
-  return String.fromCharCode(...bytes.subarray(0, 63));
-}
-
-function remember(map: Map<string, boolean>, name: string, value: boolean): void {
-  if (map.size < 10_000 || map.has(name)) map.set(name, value);
 }

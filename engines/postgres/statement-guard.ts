@@ -1,0 +1,141 @@
+/** What the relay reads of a client's statements: which to refuse, which write, and in whose words an error is told. Decides only; never writes. */
+import { GatewayError } from "../../core/errors.ts";
+import type { DatabaseSettings } from "../../core/model.ts";
+import { decodeErrorFields } from "./backend.ts";
+import { decodeBindNames, decodeExecutePortal, decodeParse, decodeQuery, encodeParse, encodeQuery } from "./frontend.ts";
+import { frontend as F } from "./message-types.ts";
+import { copyRefusal, ddlRefusal, encodeRefusal, raisingSql } from "./refusal.ts";
+import { ddlCertain, ddlNone, type StatementSummary, summarize } from "./statement.ts";
+
+/** Prepared statements whose kind is remembered, per session. */
+const maxNames = 10_000;
+const maxDdlNames = 1000;
+
+export interface QueryReading {
+  /** Sent to the backend instead; undefined = the message as it came. */
+  readonly replacement: Uint8Array | undefined;
+  /** For each statement, whether it writes: row limits do not apply to those. */
+  readonly writes: readonly boolean[];
+}
+
+export class StatementGuard {
+  readonly #settings: () => DatabaseSettings;
+  readonly #refuseDdl: boolean;
+  /** A statement is in flight whose "permission denied" means that it was DDL. */
+  #ddlInFlight = false;
+  readonly #ddlStatements = new Set<string>();
+  readonly #writingStatements = new Map<string, boolean>();
+  readonly #writingPortals = new Map<string, boolean>();
+
+  /** `refuseDdl`: tenant databases do, workspaces do not. */
+  constructor(settings: () => DatabaseSettings, refuseDdl: boolean) {
+    this.#settings = settings;
+    this.#refuseDdl = refuseDdl;
+  }
+
+  get limitsRows(): boolean {
+    return this.#settings().max_rows_per_query > 0;
+  }
+
+  /** Whether the body of this message must be whole to be read. */
+  wants(type: number): boolean {
+    if (type === F.Query || type === F.Parse) return this.#readsSql;
+    if (type === F.Bind) return this.#ddlStatements.size > 0 || this.limitsRows;
+    return type === F.Execute && this.limitsRows;
+  }
+
+  /** `body` is undefined where it is too large to be read. */
+  readQuery(body: Uint8Array | undefined): QueryReading {
+    const sql = body && this.#readsSql ? readable(body, decodeQuery) : undefined;
+    if (!sql) return { replacement: undefined, writes: [] };
+    const summary = summarize(sql);
+    const refusal = this.#refusalFor(summary);
+    if (refusal) return { replacement: encodeQuery(raisingSql(refusal)), writes: [true] };
+    if (summary.ddl !== ddlNone && this.#refuseDdl) this.#ddlInFlight = true;
+    return { replacement: undefined, writes: summary.writes };
+  }
+
+  /** @returns what is sent to the backend instead; undefined = the message as it came. */
+  readParse(body: Uint8Array | undefined): Uint8Array | undefined {
+    if (!body) {
+      this.#writingStatements.clear(); // too large to read even the name: nothing is known to write any more
+      return undefined;
+    }
+    const parse = this.#readsSql ? readable(body, decodeParse) : undefined;
+    if (!parse) return undefined;
+    const summary = summarize(parse.sql);
+    const name = nameOf(parse.statement);
+    if (this.limitsRows) remember(this.#writingStatements, name, summary.writes.some(Boolean));
+    this.#ddlStatements.delete(name);
+    const refusal = this.#refusalFor(summary);
+    if (refusal) return encodeParse(parse, raisingSql(refusal));
+    if (summary.ddl !== ddlNone && this.#refuseDdl) {
+      this.#ddlInFlight = true;
+      if (name !== "" && this.#ddlStatements.size < maxDdlNames) this.#ddlStatements.add(name);
+    }
+    return undefined;
+  }
+
+  readBind(body: Uint8Array | undefined): void {
+    const names = body && this.wants(F.Bind) ? readable(body, decodeBindNames) : undefined;
+    if (!names) return;
+    const name = nameOf(names.statement);
+    if (this.#ddlStatements.has(name)) this.#ddlInFlight = true;
+    if (this.limitsRows) remember(this.#writingPortals, nameOf(names.portal), this.#writingStatements.get(name) ?? false);
+  }
+
+  /** Whether the portal of an Execute writes. */
+  readExecute(body: Uint8Array | undefined): boolean {
+    const portal = body && readable(body, decodeExecutePortal);
+    return portal !== undefined && (this.#writingPortals.get(nameOf(portal)) ?? false);
+  }
+
+  /** Nothing is in flight any more. */
+  settled(): void {
+    this.#ddlInFlight = false;
+  }
+
+  /**
+   * An error the backend sent, in the product's words: errors of our own making lose PL/pgSQL's context, a statement stopped by `timeout` says
+   * so, DDL that PostgreSQL itself refused gets the product's message. @returns undefined = as it came.
+   */
+  wordError(body: Uint8Array, timeout: GatewayError | undefined): { readonly bytes: Uint8Array; readonly isTimeout: boolean } | undefined {
+    if (!timeout && !this.#refuseDdl && this.#settings().allow_copy) return undefined;
+    const fields = readable(body, decodeErrorFields);
+    const sqlstate = fields?.get("C");
+    const text = fields?.get("M") ?? "";
+    if (timeout && sqlstate === "57014") return { bytes: encodeRefusal(timeout), isTimeout: true };
+    if (sqlstate === "0A000" && text === copyRefusal().message) return { bytes: encodeRefusal(copyRefusal()), isTimeout: false };
+    if (sqlstate !== "42501" || !this.#refuseDdl) return undefined;
+    const isDdl = this.#ddlInFlight || text === ddlRefusal().message || text.startsWith("must be owner of ");
+    return isDdl ? { bytes: encodeRefusal(ddlRefusal()), isTimeout: false } : undefined;
+  }
+
+  get #readsSql(): boolean {
+    return this.#refuseDdl || !this.#settings().allow_copy || this.limitsRows;
+  }
+
+  #refusalFor(summary: StatementSummary): GatewayError | undefined {
+    if (summary.ddl === ddlCertain && this.#refuseDdl) return ddlRefusal();
+    return summary.copy && !this.#settings().allow_copy ? copyRefusal() : undefined;
+  }
+}
+
+/** What a body says, or undefined where it is malformed: such a message is passed on, PostgreSQL has its own answer to it. */
+export function readable<T>(body: Uint8Array, decode: (body: Uint8Array) => T): T | undefined {
+  try {
+    return decode(body);
+  } catch (error) {
+    if (error instanceof GatewayError) return undefined;
+    throw error;
+  }
+}
+
+/** A statement or portal name as a map key, byte for byte; PostgreSQL compares the first 63. */
+function nameOf(bytes: Uint8Array): string {
+  return String.fromCharCode(...bytes.subarray(0, 63));
+}
+
+function remember(map: Map<string, boolean>, name: string, value: boolean): void {
+  if (map.size < maxNames || map.has(name)) map.set(name, value);
+}
