@@ -57,7 +57,7 @@ export async function runVisit(socket: BytePipe, engine: RedirectEngine, deps: D
   } catch (error) {
     if (!(error instanceof PipeClosedError)) logEnd(error, engine.name, session, deps.log);
   } finally {
-    visit.client.end();
+    visit.close();
     session.close();
     admission.release();
   }
@@ -76,7 +76,8 @@ export class Visit {
   readonly signal: AbortSignal;
   /** Decided at accept: a ban, too many connections. To be told as soon as this protocol lets the client show it, before any secret is looked at. */
   readonly refusal: GatewayError | undefined;
-  #client: BytePipe;
+  /** Undefined while TLS has it, and for good when that failed. */
+  #client: BytePipe | undefined;
   readonly #admission: Admission;
   readonly #session: Session;
   readonly #deps: DoormanDeps;
@@ -99,26 +100,28 @@ export class Visit {
     return this.#deps.tls;
   }
 
-  /** The pipe to the client: the socket, or the TLS pipe on it. Ended when the visit is over. */
-  get client(): BytePipe {
-    return this.#client;
-  }
-
   /**
    * Server-side TLS on the client's socket; engines start it here and nowhere else. `received` are bytes already read behind what asked for it.
    * @throws {PipeClosedError} when the handshake fails: there is nobody to be told. @throws the signal's reason when aborted.
    */
   async startTls(received: Uint8Array): Promise<BytePipe> {
     const { tls } = this.#deps;
-    if (!tls) throw new GatewayError("protocol_violation", "the client asked for TLS, which is off");
+    const plain = this.#client;
+    if (!tls || !plain) throw new GatewayError("protocol_violation", "TLS cannot start here");
+    this.#client = undefined;
     try {
-      this.#client = await this.#client.startTls(tls, received.length > 0 ? received : undefined, this.signal);
+      this.#client = await plain.startTls(tls, received.length > 0 ? received : undefined, this.signal);
     } catch (error) {
       this.signal.throwIfAborted();
       this.note("TLS handshake failed", error instanceof Error ? error.message : String(error));
       throw new PipeClosedError(error instanceof Error ? error : undefined);
     }
     return this.#client;
+  }
+
+  /** Ends the client's connection, the TLS one where there is one; what was written still reaches it. */
+  close(): void {
+    this.#client?.end();
   }
 
   get secrets(): Secrets {
@@ -136,6 +139,11 @@ export class Visit {
   /** The login deadline is over: the client has proven itself and may stay, idle or not, as its protocol has it. */
   loggedIn(): void {
     this.#session.settle();
+  }
+
+  /** Ends the visit from outside its conversation, which then fails with `reason`. */
+  dismiss(reason: GatewayError): void {
+    this.#session.terminate(reason);
   }
 
   /** @throws {GatewayError} tls_required, unless the pipe is encrypted or may stay in clear. */

@@ -3,6 +3,7 @@ import { join, resolve } from "node:path";
 import { systemClock } from "../core/clock.ts";
 import { type Config, ConfigError } from "../core/config.ts";
 import type { Log } from "../core/log.ts";
+import { engineNames } from "../core/model.ts";
 import { parseUpArguments } from "./config/arguments.ts";
 import { formatHelp } from "./config/describe.ts";
 import { loadConfig, reloadConfig } from "./config/load.ts";
@@ -116,11 +117,15 @@ function greet(config: Config, runtime: Runtime, gateway: Gateway): string {
   const where = config.database_url ? "the server of --database-url" : `embedded, data in ${config.data_dir}`;
   return [
     `Tenantry is up (${runtime.name} ${runtime.version})`,
-    row("PostgreSQL", gateway.pgPort === undefined ? "off" : `${config.host}:${gateway.pgPort}`),
+    ...engineNames.map((engine) => row(engine, describePort(config, gateway.listeners.ports[engine]))),
     row("API", gateway.apiPort === undefined ? "off" : `${gateway.apiUrl}   reference at ${gateway.apiUrl}/docs`),
     row("database", `PostgreSQL ${gateway.serverVersion}, ${where}`),
     row("CA file", gateway.caFile ?? "none (tls.cert_file is configured)"),
   ].join("\n");
+}
+
+function describePort(config: Config, port: number | undefined): string {
+  return port === undefined ? "off" : `${config.host.includes(":") ? `[${config.host}]` : config.host}:${port}`;
 }
 
 function say(text: string): number {

@@ -13,15 +13,18 @@ import { Cleanup } from "./cleanup.ts";
 import { createControlPlane } from "./control/control-plane.ts";
 import { makeDataDir } from "./data-dir.ts";
 import { closeWithin, Doors } from "./doors.ts";
+import { type Listeners, openListeners } from "./listeners.ts";
 import { loadMasterKey } from "./master-key.ts";
-import { listenError, openPgListener, type PgListener } from "./pg-listener.ts";
-import type { ReloadableTlsServer, Runtime } from "./runtime/runtime.ts";
+import { listenError } from "./open-port.ts";
+import type { Runtime } from "./runtime/runtime.ts";
 import { openExisting, openServer, type ServerTarget } from "./server-target.ts";
 import { type ClusterTarget, createSqlDialer } from "./sql-dialer.ts";
 import { StartupError } from "./startup-error.ts";
+import { CredentialLookup } from "./store/credential-lookup.ts";
 import { openStore, type Store } from "./store/store.ts";
 import { ensureCertificates, loadCertificates } from "./tls/certificates.ts";
 import { type CertificateWatch, watchCertificates } from "./tls/watch.ts";
+import { createWireTls, type WireTls } from "./tls/wire-tls.ts";
 
 export interface StartOptions {
   readonly config: Config;
@@ -42,7 +45,7 @@ export interface Gateway {
   /** Undefined when certificates are configured by file. */
   readonly caFile: string | undefined;
   readonly serverVersion: string;
-  readonly listener: PgListener | undefined;
+  readonly listeners: Listeners;
   /** Resolves with the reason when something it cannot run without has ended. */
   readonly failed: Promise<string>;
   reload(config: Config): Promise<void>;
@@ -81,47 +84,37 @@ async function assemble(options: StartOptions, cleanup: Cleanup): Promise<Gatewa
   await control.start();
   cleanup.add("control plane", () => control.stop());
   const { tls, watch, caFile } = await openTls(options, dataDir, cleanup);
-  const addresses: ReadonlyMap<string, ClusterAddress> = mapValues(clusters, (each) => each.address);
-  const listener =
-    config.pg_port < 0
-      ? undefined
-      : await openPgListener({
-          config,
-          runtime,
-          clock,
-          log,
-          secrets,
-          routes: store.routes,
-          control,
-          tls,
-          clusters: addresses,
-          reassertRolePassword: admin.reassertRolePassword,
-        });
+  const lookup = new CredentialLookup(store.db, clock, store.onChange);
+  cleanup.add("credential look-up", () => lookup.stop());
+  const listeners = await openListeners({
+    ...options,
+    secrets,
+    control,
+    lookup,
+    tls,
+    routes: store.routes,
+    clusters: mapValues(clusters, (each) => each.address),
+    reassertRolePassword: admin.reassertRolePassword,
+  });
   const doors = new Doors();
   cleanup.add("listeners", () => doors.close(0));
-  if (listener) doors.add((graceMs) => listener.drain(graceMs));
-  const info = {
-    version: await readVersion(),
-    apiUrl: "",
-    pgHost: config.public_host,
-    pgPort: config.public_pg_port ?? listener?.port ?? config.pg_port,
-    caFile,
-  };
+  doors.add((graceMs) => listeners.drain(graceMs));
+  const info = { version: await readVersion(), apiUrl: "", caFile, ...describeEndpoints(config, listeners.ports) };
   const apiPort = config.api_port < 0 ? undefined : await openApi({ ...options, control, info }, doors);
   if (apiPort !== undefined) info.apiUrl = `http://${urlHost(config)}:${apiPort}`;
   return {
     control,
     store,
-    pgPort: listener?.port,
+    pgPort: listeners.ports.PostgreSQL,
     apiPort,
     pgHost: config.public_host,
     apiUrl: info.apiUrl,
     caFile,
     serverVersion: server.serverVersion,
     failed: server.ended.then((reason) => `the embedded PostgreSQL ended (${reason}); its log is in the data directory`),
-    listener,
+    listeners,
     async reload(next) {
-      listener?.reload(next);
+      listeners.reload(next);
       await watch.check();
     },
     async stop(graceMs) {
@@ -136,7 +129,7 @@ async function openTls(
   { config, runtime, clock, log }: StartOptions,
   dataDir: string,
   cleanup: Cleanup,
-): Promise<{ tls: ReloadableTlsServer; watch: CertificateWatch; caFile: string | undefined }> {
+): Promise<{ tls: WireTls; watch: CertificateWatch; caFile: string | undefined }> {
   const certFile = config["tls.cert_file"];
   const keyFile = config["tls.key_file"];
   const names = [config.public_host, ...config["tls.names"]];
@@ -144,8 +137,8 @@ async function openTls(
     certFile && keyFile ? loadCertificates({ certFile, keyFile }) : ensureCertificates({ dir: resolve(dataDir, "tls"), names, clock });
   try {
     const current = await load();
-    const tls = runtime.createTlsServer({ cert: current.certPem, key: current.keyPem, alpnProtocols: ["postgresql"] });
-    const watch = watchCertificates({ load, current, server: tls, clock, log });
+    const tls = createWireTls(runtime, current);
+    const watch = watchCertificates({ load, current, server: tls.server, clock, log });
     cleanup.add("certificate watch", () => watch.stop());
     return { tls, watch, caFile: current.caFile };
   } catch (error) {
@@ -206,6 +199,19 @@ async function openApi(deps: StartOptions & { control: ControlPlane; info: Param
   } catch (error) {
     throw listenError("--api-port", config.host, config.api_port, error);
   }
+}
+
+/** Where connection strings point to. */
+function describeEndpoints(config: Config, ports: Listeners["ports"]) {
+  const host = config.public_host;
+  const endpoint = (port: number | undefined) => (port === undefined ? undefined : { host, port });
+  return {
+    pgHost: host,
+    pgPort: config.public_pg_port ?? ports.PostgreSQL ?? config.pg_port,
+    mysql: endpoint(ports.MySQL),
+    mongodb: endpoint(ports.MongoDB),
+    redis: endpoint(ports.Redis),
+  };
 }
 
 function urlHost(config: Config): string {

@@ -1,0 +1,81 @@
+/** What all listeners share: who may come in, who is in, and what is known of databases and credentials. */
+import { BanTracker } from "../core/ban.ts";
+import type { Clock } from "../core/clock.ts";
+import type { Config } from "../core/config.ts";
+import { Directory, type RouteSource } from "../core/directory.ts";
+import { AddressGate } from "../core/limit.ts";
+import type { Log } from "../core/log.ts";
+import type { Secrets } from "../core/secrets.ts";
+import { SessionRegistry } from "../core/session-registry.ts";
+
+export interface EntranceDeps {
+  readonly config: Config;
+  readonly clock: Clock;
+  readonly log: Log;
+  readonly secrets: Secrets;
+  readonly routes: RouteSource;
+}
+
+/** A ban raised on one port holds on the others, and a connection counts wherever it came in. */
+export class Entrance {
+  readonly clock: Clock;
+  readonly log: Log;
+  readonly secrets: Secrets;
+  readonly routes: RouteSource;
+  readonly bans: BanTracker;
+  readonly gate: AddressGate;
+  readonly sessions: SessionRegistry;
+  readonly directory: Directory;
+  /** As of the last reload. */
+  config: Config;
+
+  constructor({ config, clock, log, secrets, routes }: EntranceDeps) {
+    this.config = config;
+    this.clock = clock;
+    this.log = log;
+    this.secrets = secrets;
+    this.routes = routes;
+    this.bans = new BanTracker(clock, banOptions(config));
+    this.gate = new AddressGate(clock, this.bans, addressLimits(config));
+    this.sessions = new SessionRegistry(clock, () => secrets.randomHex(6), sessionTimeouts(config));
+    this.directory = new Directory(routes, clock);
+  }
+
+  reload(config: Config): void {
+    this.config = config;
+    this.bans.reload(banOptions(config));
+    this.gate.reload(addressLimits(config));
+    this.sessions.reload(sessionTimeouts(config));
+  }
+
+  stop(): void {
+    this.sessions.stop();
+    this.gate.stop();
+  }
+}
+
+function banOptions(config: Config) {
+  return {
+    threshold: config["auth_ban.threshold"],
+    windowMs: config["auth_ban.window_s"] * 1000,
+    banMs: config["auth_ban.ban_s"] * 1000,
+    maxBanMs: config["auth_ban.max_ban_s"] * 1000,
+  };
+}
+
+function addressLimits(config: Config) {
+  return {
+    maxConnections: config["ip.max_connections"],
+    connectRate: config["ip.connect_rate"],
+    connectBurst: config["ip.connect_burst"],
+    exempt: config["ip.exempt"],
+  };
+}
+
+function sessionTimeouts(config: Config) {
+  return {
+    loginTimeoutMs: config.login_timeout_ms,
+    clientIdleTimeoutMs: config.client_idle_timeout_s * 1000,
+    maxUnauthenticated: config.max_unauthenticated,
+  };
+}

@@ -1,0 +1,67 @@
+/** All wire listeners of this process, opened and drained together. */
+import type { BanTracker } from "../core/ban.ts";
+import type { Config } from "../core/config.ts";
+import type { EngineName } from "../core/model.ts";
+import type { PoolCounts } from "../core/pool.ts";
+import type { SessionRegistry } from "../core/session-registry.ts";
+import { Entrance, type EntranceDeps } from "./entrance.ts";
+import type { OpenPort } from "./open-port.ts";
+import { openPgListener, type PgListenerDeps } from "./pg-listener.ts";
+import { openRedirectListeners } from "./redirect-listeners.ts";
+import type { CredentialLookup } from "./store/credential-lookup.ts";
+import type { WireTls } from "./tls/wire-tls.ts";
+
+export interface ListenersDeps extends EntranceDeps, Omit<PgListenerDeps, "entrance" | "tls"> {
+  readonly lookup: CredentialLookup;
+  readonly tls: WireTls;
+}
+
+export interface Listeners {
+  /** Of those that are on. */
+  readonly ports: Partial<Readonly<Record<EngineName, number>>>;
+  readonly sessions: SessionRegistry;
+  readonly bans: BanTracker;
+  /** Undefined when PostgreSQL's listener is off. */
+  poolCounts(): PoolCounts | undefined;
+  reload(config: Config): void;
+  /** Stops accepting, lets transactions finish for `graceMs`, then closes everything. */
+  drain(graceMs: number): Promise<void>;
+}
+
+/** @throws {StartupError} naming the port that cannot be listened on; none is open then. */
+export async function openListeners(deps: ListenersDeps): Promise<Listeners> {
+  const { runtime, config, lookup } = deps;
+  const entrance = new Entrance(deps);
+  const opened: OpenPort[] = [];
+  const ports: Partial<Record<EngineName, number>> = {};
+  const close = async () => {
+    await Promise.all(opened.map((each) => each.close()));
+    entrance.stop();
+  };
+  try {
+    const postgres = config.pg_port < 0 ? undefined : await openPgListener({ ...deps, entrance, tls: deps.tls.postgres });
+    if (postgres) {
+      opened.push(postgres);
+      ports.PostgreSQL = postgres.port;
+    }
+    await openRedirectListeners({ entrance, runtime, tls: deps.tls.others, lookup, ports }, opened);
+    return {
+      ports,
+      sessions: entrance.sessions,
+      bans: entrance.bans,
+      poolCounts: () => postgres?.poolCounts(),
+      reload(next) {
+        entrance.reload(next);
+        postgres?.reload(next);
+      },
+      async drain(graceMs) {
+        await Promise.all(opened.map((each) => each.stopAccepting()));
+        await entrance.sessions.drain(graceMs);
+        await close();
+      },
+    };
+  } catch (error) {
+    await close();
+    throw error;
+  }
+}

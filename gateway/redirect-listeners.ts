@@ -1,0 +1,58 @@
+/** The listeners that authenticate, detect and redirect: one line of the registry each. */
+import type { TlsServerContext } from "../core/byte-pipe.ts";
+import { flagName } from "../core/config.ts";
+import { type DoormanDeps, type RedirectEngine, runVisit } from "../core/doorman.ts";
+import type { EngineName } from "../core/model.ts";
+import { createMysqlEngine } from "../engines/mysql/engine.ts";
+import type { Entrance } from "./entrance.ts";
+import { type OpenPort, openPort } from "./open-port.ts";
+import type { Runtime } from "./runtime/runtime.ts";
+import type { CredentialLookup } from "./store/credential-lookup.ts";
+
+/** A new engine is a folder in engines/, a port in the settings table and a line here. */
+const registry = [{ port: "mysql_port", create: createMysqlEngine }] as const satisfies readonly {
+  port: "mysql_port" | "mongo_port" | "redis_port";
+  create: () => RedirectEngine;
+}[];
+
+export interface RedirectListenersDeps {
+  readonly entrance: Entrance;
+  readonly runtime: Runtime;
+  readonly tls: TlsServerContext;
+  readonly lookup: CredentialLookup;
+  /** Of all listeners, PostgreSQL's included; filled in as they open. */
+  readonly ports: Partial<Record<EngineName, number>>;
+}
+
+/** Opens those that are on. `opened` has each one as soon as it is open, so that a failure leaves none behind. @throws {StartupError} */
+export async function openRedirectListeners(deps: RedirectListenersDeps, opened: OpenPort[]): Promise<void> {
+  const { entrance, runtime, ports } = deps;
+  const { config } = entrance;
+  const doorman = doormanDeps(deps);
+  for (const { port, create } of registry) {
+    if (config[port] < 0) continue;
+    const engine: RedirectEngine = create();
+    const at = { option: `--${flagName(port)}`, host: config.host, port: config[port] };
+    const listener = await openPort(runtime, at, (pipe) => void runVisit(pipe, engine, doorman));
+    opened.push(listener);
+    ports[engine.name] = listener.port;
+  }
+}
+
+function doormanDeps({ entrance, tls, lookup, ports }: RedirectListenersDeps): DoormanDeps {
+  const { clock, log, gate, bans, sessions, directory, secrets } = entrance;
+  return {
+    clock,
+    log,
+    gate,
+    bans,
+    sessions,
+    directory,
+    secrets,
+    tls,
+    tlsRequired: () => entrance.config["tls.required"],
+    findCredential: (lookupHash) => lookup.findCredential(lookupHash),
+    listDatabases: (credential) => lookup.listDatabases(credential),
+    ports: () => ports,
+  };
+}
