@@ -5,9 +5,10 @@ import { peerOf } from "./address.ts";
 import { type BunSocket, bunGlobal } from "./bun-api.ts";
 import { type OpenConnections, socketHandlers } from "./bun-handlers.ts";
 import { BunPipe } from "./bun-pipe.ts";
+import { emptied } from "./emptied.ts";
 import type { DialTarget, Listener, ListenOptions } from "./runtime.ts";
 import { dialError, listenError } from "./socket-error.ts";
-import { keepAliveDelayMs } from "./times.ts";
+import { defaultLingerMs, keepAliveDelayMs } from "./times.ts";
 
 export async function listenBun(options: ListenOptions): Promise<Listener> {
   const { host, port, noDelay = true, reusePort = false } = options;
@@ -20,8 +21,9 @@ export async function listenBun(options: ListenOptions): Promise<Listener> {
   try {
     const server = bunGlobal().listen({ hostname: host, port, reusePort, allowHalfOpen: true, socket: { ...socketHandlers, open: onOpen } });
     const stopAccepting = async () => server.stop(false);
-    const close = async () => {
+    const close = async (lingerMs = defaultLingerMs) => {
       server.stop(false);
+      await emptied(open, lingerMs);
       for (const connection of open) connection.drop();
     };
     const bound = { address: "" };

@@ -3,10 +3,11 @@
 import { connect, createServer, type Server, type Socket } from "node:net";
 import type { BytePipe } from "../../core/byte-pipe.ts";
 import { peerOf } from "./address.ts";
+import { emptied } from "./emptied.ts";
 import { NetPipe } from "./net-pipe.ts";
 import type { DialTarget, Listener, ListenOptions } from "./runtime.ts";
 import { dialError, listenError } from "./socket-error.ts";
-import { keepAliveDelayMs } from "./times.ts";
+import { defaultLingerMs, keepAliveDelayMs } from "./times.ts";
 
 export async function listenNet(options: ListenOptions): Promise<Listener> {
   const { host, port, noDelay = true, reusePort = false } = options;
@@ -25,8 +26,9 @@ export async function listenNet(options: ListenOptions): Promise<Listener> {
     // Its callback would wait for the last connection; the port is free as soon as close() returns.
     if (server.listening) server.close();
   };
-  const close = async () => {
+  const close = async (lingerMs = defaultLingerMs) => {
     await stopAccepting();
+    await emptied(open, lingerMs);
     for (const socket of open) socket.destroy();
   };
   return { address: bound.address, port: bound.port, stopAccepting, close };

@@ -24,8 +24,8 @@ export interface Listener {
   readonly port: number;
   /** Frees the port; connections already accepted live on. */
   stopAccepting(): Promise<void>;
-  /** Frees the port and destroys every connection accepted here that is still open. */
-  close(): Promise<void>;
+  /** Frees the port, gives connections that were ended the time to have their last bytes read, and destroys every one that is still open. */
+  close(lingerMs?: number): Promise<void>;
 }
 
 export type DialTarget = { readonly host: string; readonly port: number } | { readonly path: string };

@@ -2,7 +2,9 @@
 import { afterAll, beforeAll, describe } from "vitest";
 import { type Fleet, makeFleet } from "../e2e/support/fleet.ts";
 import type { RuntimeUnderTest } from "../e2e/support/gateway.ts";
+import { describeAddresses } from "./wire-addresses.ts";
 import { describeDdl } from "./wire-ddl.ts";
+import { describeEndings } from "./wire-endings.ts";
 import { describeLimits } from "./wire-limits.ts";
 import { describeProtocol } from "./wire-protocol.ts";
 import { describeRefusals } from "./wire-refusals.ts";
@@ -21,5 +23,7 @@ export function describeWire(runtime: RuntimeUnderTest): void {
     describeDdl(fleetOf);
     describeLimits(fleetOf);
     describeProtocol(fleetOf);
+    describeAddresses(fleetOf);
   });
+  describeEndings(runtime);
 }

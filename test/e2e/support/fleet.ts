@@ -66,14 +66,12 @@ export async function makeFleet(runtime: RuntimeUnderTest, args: readonly string
       await expectOk(api("PATCH", "/workspaces/myapp/settings", settings));
     },
     async reload(config) {
-      const count = () => gateway.errors().split('"configuration reloaded"').length;
-      const before = count();
+      const from = gateway.errors().length;
+      const said = () => gateway.errors().slice(from);
       await writeFile(configFile, JSON.stringify({ ...base, ...config }));
       gateway.signal("SIGHUP");
-      await until(
-        () => count() > before,
-        () => gateway.errors().slice(-2000),
-      );
+      await until(() => /"configuration (not )?reloaded/.test(said()), said);
+      if (said().includes('"configuration not reloaded')) throw new Error(said());
     },
     dispose: () => gateway.dispose(),
   };

@@ -63,6 +63,9 @@ export async function removeDataDir(dataDir: string): Promise<void> {
 /** Any free port for PostgreSQL and the API, the other listeners off, unless `args` ask for them; a later flag wins. */
 const defaultPorts = ["--pg-port=0", "--api-port=0", "--mysql-port=-1", "--mongo-port=-1", "--redis-port=-1"];
 
+/** Any free port for each listener. */
+export const anyPorts: readonly string[] = ["pg", "mysql", "mongo", "redis", "api"].flatMap((name) => [`--${name}-port`, "0"]);
+
 /** @throws Error with what it printed, when it ends before it is up. */
 export async function startGateway(options: StartOptions): Promise<GatewayProcess> {
   const dataDir = options.dataDir ?? (await makeDataDir());
