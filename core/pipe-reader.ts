@@ -20,6 +20,9 @@ export class PipeReader implements PipeSink {
   #failure: unknown;
   /** Called when the peer leaves; for work between two reads that is pointless without it. */
   onClosed: ((reason: PipeClosedError) => void) | undefined;
+  /** Called when bytes arrive; for waits that may be over before anything is to be read. */
+  onArrival: (() => void) | undefined;
+  #draining: { resolve: () => void; reject: (error: unknown) => void } | undefined;
   readonly #onAbort = () => this.#fail(this.#signal.reason);
 
   constructor(pipe: BytePipe, maxBuffered: number, signal: AbortSignal) {
@@ -56,6 +59,15 @@ export class PipeReader implements PipeSink {
     return taken;
   }
 
+  /** Writes, and waits while the peer is slower than we are. One write at a time. @throws as `read`. */
+  async send(chunk: Uint8Array): Promise<void> {
+    if (this.#failure !== undefined) throw this.#failure;
+    if (this.pipe.write(chunk)) return;
+    await new Promise<void>((resolve, reject) => {
+      this.#draining = { resolve, reject };
+    });
+  }
+
   /** Stops reading: the pipe is paused and without a sink. @returns what was received and not read. */
   detach(): Uint8Array {
     this.pipe.pause();
@@ -73,9 +85,14 @@ export class PipeReader implements PipeSink {
       waiting.resolve(this.#take(waiting.bytes));
     }
     if (this.#length >= this.#maxBuffered) this.pipe.pause();
+    this.onArrival?.();
   }
 
-  drain(): void {}
+  drain(): void {
+    const draining = this.#draining;
+    this.#draining = undefined;
+    draining?.resolve();
+  }
 
   closed(error?: Error): void {
     const reason = new PipeClosedError(error);
@@ -88,6 +105,9 @@ export class PipeReader implements PipeSink {
     const waiting = this.#waiting;
     this.#waiting = undefined;
     waiting?.reject(reason);
+    const draining = this.#draining;
+    this.#draining = undefined;
+    draining?.reject(reason);
   }
 
   #take(bytes: number): Uint8Array {

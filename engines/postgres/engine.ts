@@ -8,9 +8,13 @@ import { GatewayError } from "../../core/errors.ts";
 import { isLoopback } from "../../core/limit.ts";
 import type { LiveDatabases } from "../../core/live.ts";
 import type { Log } from "../../core/log.ts";
+import type { EngineName } from "../../core/model.ts";
 import { PipeClosedError, type PipeReader } from "../../core/pipe-reader.ts";
 import type { Lease, Pool } from "../../core/pool.ts";
 import type { Secrets } from "../../core/secrets.ts";
+import { answerForeign } from "../foreign/answer.ts";
+import { detectFirst } from "../foreign/first-bytes.ts";
+import type { ForeignHost } from "../foreign/host.ts";
 import { authenticate, printable } from "./authenticate.ts";
 import { encodeBackendKeyData, encodeParameterStatus, encodeReadyForQuery } from "./backend.ts";
 import { concatBytes } from "./bytes.ts";
@@ -32,6 +36,8 @@ export interface PostgresEngineDeps {
   readonly tls: TlsServerContext | undefined;
   /** From whom TLS is demanded. */
   readonly tlsRequired: () => "remote" | "always" | "never";
+  /** The port of each protocol's listener that is on, for clients that came to the wrong one; undefined: none is named. */
+  readonly ports?: () => Partial<Record<EngineName, number>>;
   /** The sweep's coarse clock. */
   readonly nowMs: () => number;
 }
@@ -46,7 +52,8 @@ export function createPostgresEngine(deps: PostgresEngineDeps): FullEngine<Postg
     name: "PostgreSQL",
 
     async open(socket, signal, onPipe): Promise<PostgresLogin | CancelCall> {
-      const { reader, request } = await readOpening(socket, deps, signal, onPipe);
+      const onStranger = (reader: PipeReader) => turnAway(reader, deps, signal);
+      const { reader, request } = await readOpening(socket, { tls: deps.tls, onStranger }, signal, onPipe);
       if (request.type === "cancel") return request;
       return { type: "login", client: reader.pipe, user: printable(request.user), database: printable(request.database), startup: request, reader };
     },
@@ -109,6 +116,30 @@ export function createPostgresEngine(deps: PostgresEngineDeps): FullEngine<Postg
       return undefined;
     },
   };
+}
+
+/**
+ * Answers a client of another protocol in its own words.
+ * @throws {GatewayError} protocol_violation, for the log, once it has been told; nothing is thrown at one whose protocol is not known.
+ */
+async function turnAway(reader: PipeReader, deps: PostgresEngineDeps, signal: AbortSignal): Promise<void> {
+  const protocol = await detectFirst(reader);
+  if (protocol === "PostgreSQL" || protocol === "unknown") return;
+  const host: ForeignHost = {
+    engine: "PostgreSQL",
+    ports: deps.ports?.() ?? {},
+    signal,
+    refusal: undefined,
+    tls: undefined, // begun already, or asked for in clear where there is none
+    startTls: () => Promise.reject(new Error("TLS does not start here")),
+    note: (event, reason) => deps.log.write("info", event, { engine: "PostgreSQL", address: reader.pipe.peer.address, reason }),
+  };
+  try {
+    await answerForeign(reader, protocol, host);
+  } finally {
+    reader.pipe.end(); // before a refusal in PostgreSQL's words follows
+  }
+  throw new GatewayError("protocol_violation", `this client speaks ${protocol}, not PostgreSQL`);
 }
 
 /** Refuses plaintext before any password is asked for. */

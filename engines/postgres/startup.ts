@@ -12,6 +12,7 @@ const maxStartupBytes = 10_000;
 const maxParameters = 64;
 /** SASL messages are the largest thing read before the relay starts; everything else is smaller than a start-up packet. */
 const readerBytes = 16 * 1024;
+const tlsHandshake = 0x16;
 /** The newest minor version of protocol 3 spoken here: 3.2, with cancel keys of up to 256 bytes. */
 const newestMinor = 2;
 
@@ -41,24 +42,56 @@ export interface Opening {
 export interface StartupDeps {
   /** Undefined when TLS is switched off. */
   readonly tls: TlsServerContext | undefined;
+  /** Called with a client whose first bytes are not PostgreSQL's, before it is refused. @throws when it has answered the client in its own words. */
+  onStranger?(reader: PipeReader): Promise<void>;
 }
 
+/** Server-side TLS on the reader's pipe; `undefined` when TLS is switched off. */
+export type UpgradeToTls = ((reader: PipeReader) => Promise<PipeReader>) | undefined;
+
 /**
- * Reads up to the StartupMessage, upgrading to TLS on the way when asked. A loop, not recursion: each negotiation at most once.
+ * Reads up to the StartupMessage, with TLS from the first byte or on request.
  * `onPipe` learns of the encrypted pipe as soon as it stands, so that a later refusal is sent inside TLS.
  * @throws {GatewayError} protocol_violation for anything else; PipeClosedError when the client leaves.
  */
 export async function readOpening(socket: BytePipe, deps: StartupDeps, signal: AbortSignal, onPipe: (pipe: BytePipe) => void): Promise<Opening> {
   let reader = new PipeReader(socket, readerBytes, signal);
-  let sslSeen = false;
-  let gssSeen = false;
-  if (deps.tls && (await reader.peek(1))[0] === 0x16) {
-    reader = await startTls(reader, deps.tls, reader.detach(), signal, onPipe);
+  const { tls } = deps;
+  const upgrade: UpgradeToTls = tls && ((before) => startTls(before, tls, before.detach(), signal, onPipe));
+  const first = await firstByte(reader);
+  if (first === tlsHandshake && upgrade) {
+    reader = await upgrade(reader);
     if (reader.pipe.tls?.alpn !== "postgresql") {
+      if ((await reader.peek(1))[0] !== 0) await deps.onStranger?.(reader);
       throw new GatewayError("protocol_violation", "direct TLS connections need the ALPN protocol postgresql");
     }
-    sslSeen = true;
+  } else if (first !== 0) {
+    await reader.peek(4);
+    // A length that comes alone is judged alone; no other protocol's first message is that short.
+    if (reader.buffered > 4) await deps.onStranger?.(reader);
   }
+  return readPackets(reader, upgrade);
+}
+
+/** @throws {GatewayError} login_timeout, with what such silence means for the log. */
+async function firstByte(reader: PipeReader): Promise<number> {
+  try {
+    return (await reader.peek(1))[0]!;
+  } catch (error) {
+    if (!(error instanceof GatewayError && error.kind === "login_timeout")) throw error;
+    const cause = "the client sent nothing, as a MySQL client does that waits for the server to speak first";
+    throw new GatewayError(error.kind, error.message, { cause });
+  }
+}
+
+/**
+ * The packets of a client that speaks PostgreSQL, up to its StartupMessage, upgrading to TLS on the way when asked.
+ * A loop, not recursion: each negotiation at most once. @throws as readOpening
+ */
+export async function readPackets(start: PipeReader, upgrade: UpgradeToTls): Promise<Opening> {
+  let reader = start;
+  let sslSeen = false;
+  let gssSeen = false;
   for (;;) {
     const length = readUint32(await reader.read(4), 0);
     if (length < 8 || length > maxStartupBytes) throw new GatewayError("protocol_violation", "invalid length of startup packet");
@@ -67,9 +100,9 @@ export async function readOpening(socket: BytePipe, deps: StartupDeps, signal: A
     if (code === startupCodes.ssl && length === 8 && !sslSeen && !reader.pipe.tls) {
       sslSeen = true;
       refuseEarlyBytes(reader);
-      if (deps.tls) {
+      if (upgrade) {
         reader.pipe.write(Uint8Array.of(0x53));
-        reader = await startTls(reader, deps.tls, reader.detach(), signal, onPipe);
+        reader = await upgrade(reader);
       } else reader.pipe.write(Uint8Array.of(0x4e));
     } else if (code === startupCodes.gss && length === 8 && !gssSeen && !reader.pipe.tls) {
       gssSeen = true;
