@@ -6,6 +6,7 @@ import { describeAddresses } from "./wire-addresses.ts";
 import { describeDdl } from "./wire-ddl.ts";
 import { describeEndings } from "./wire-endings.ts";
 import { describeLimits } from "./wire-limits.ts";
+import { describeOracle } from "./wire-oracle.ts";
 import { describeProtocol } from "./wire-protocol.ts";
 import { describeRefusals } from "./wire-refusals.ts";
 
@@ -26,4 +27,5 @@ export function describeWire(runtime: RuntimeUnderTest): void {
     describeAddresses(fleetOf);
   });
   describeEndings(runtime);
+  describeOracle(runtime);
 }
