@@ -43,6 +43,8 @@ export interface DoormanDeps {
   findCredential(lookupHash: string): Promise<Credential | undefined>;
   /** Database names a credential reaches, as clients spell them, at most 1000. */
   listDatabases(credential: Credential): Promise<readonly string[]>;
+  /** How long a listener that speaks first waits for a client of another protocol to do so: mysql_greeting_delay_ms. */
+  readonly greetingDelayMs: () => number;
   /** The port of each protocol's listener that is on, for "connect to MySQL on port 3306". */
   ports(): Partial<Record<EngineName, number>>;
 }
@@ -130,6 +132,10 @@ export class Visit {
 
   get clock(): Clock {
     return this.#deps.clock;
+  }
+
+  get greetingDelayMs(): number {
+    return this.#deps.greetingDelayMs();
   }
 
   get ports(): Partial<Record<EngineName, number>> {

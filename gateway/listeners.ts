@@ -11,7 +11,7 @@ import { openRedirectListeners } from "./redirect-listeners.ts";
 import type { CredentialLookup } from "./store/credential-lookup.ts";
 import type { WireTls } from "./tls/wire-tls.ts";
 
-export interface ListenersDeps extends EntranceDeps, Omit<PgListenerDeps, "entrance" | "tls"> {
+export interface ListenersDeps extends EntranceDeps, Omit<PgListenerDeps, "entrance" | "tls" | "ports"> {
   readonly lookup: CredentialLookup;
   readonly tls: WireTls;
 }
@@ -39,7 +39,7 @@ export async function openListeners(deps: ListenersDeps): Promise<Listeners> {
     entrance.stop();
   };
   try {
-    const postgres = config.pg_port < 0 ? undefined : await openPgListener({ ...deps, entrance, tls: deps.tls.postgres });
+    const postgres = config.pg_port < 0 ? undefined : await openPgListener({ ...deps, entrance, tls: deps.tls.postgres, ports });
     if (postgres) {
       opened.push(postgres);
       ports.PostgreSQL = postgres.port;

@@ -6,7 +6,7 @@ import type { ControlPlane } from "../core/control-plane.ts";
 import type { Change } from "../core/directory.ts";
 import { LiveDatabases } from "../core/live.ts";
 import type { Log } from "../core/log.ts";
-import type { PhysicalDatabase } from "../core/model.ts";
+import type { EngineName, PhysicalDatabase } from "../core/model.ts";
 import { type BackendRequest, Pool, type PoolCounts } from "../core/pool.ts";
 import type { Role } from "../core/role.ts";
 import { runSession } from "../core/session.ts";
@@ -21,6 +21,8 @@ export interface PgListenerDeps {
   readonly runtime: Runtime;
   readonly control: ControlPlane;
   readonly tls: TlsServerContext;
+  /** Of all listeners; filled in as they open. */
+  readonly ports: Partial<Record<EngineName, number>>;
   readonly clusters: ReadonlyMap<string, ClusterAddress>;
   reassertRolePassword(database: PhysicalDatabase, role: Role): Promise<void>;
 }
@@ -53,7 +55,18 @@ export async function openPgListener(deps: PgListenerDeps): Promise<PgListener> 
     live.stop();
   };
   const tlsRequired = () => entrance.config["tls.required"];
-  const engine = createPostgresEngine({ directory, live, secrets, clock, log, pool, tls, tlsRequired, nowMs: () => sessions.nowMs });
+  const engine = createPostgresEngine({
+    directory,
+    live,
+    secrets,
+    clock,
+    log,
+    pool,
+    tls,
+    tlsRequired,
+    ports: () => deps.ports,
+    nowMs: () => sessions.nowMs,
+  });
   const at = { option: "--pg-port", host: config.host, port: config.pg_port };
   const sessionDeps = { clock, log, gate, bans, sessions, cancels };
   const listener = await openPort(runtime, at, (pipe) => void runSession(pipe, engine, sessionDeps)).catch((error) => {

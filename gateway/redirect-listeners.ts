@@ -3,14 +3,20 @@ import type { TlsServerContext } from "../core/byte-pipe.ts";
 import { flagName } from "../core/config.ts";
 import { type DoormanDeps, type RedirectEngine, runVisit } from "../core/doorman.ts";
 import type { EngineName } from "../core/model.ts";
+import { createMongoEngine } from "../engines/mongodb/engine.ts";
 import { createMysqlEngine } from "../engines/mysql/engine.ts";
+import { createRedisEngine } from "../engines/redis/engine.ts";
 import type { Entrance } from "./entrance.ts";
 import { type OpenPort, openPort } from "./open-port.ts";
 import type { Runtime } from "./runtime/runtime.ts";
 import type { CredentialLookup } from "./store/credential-lookup.ts";
 
 /** A new engine is a folder in engines/, a port in the settings table and a line here. */
-const registry = [{ port: "mysql_port", create: createMysqlEngine }] as const satisfies readonly {
+const registry = [
+  { port: "mysql_port", create: createMysqlEngine },
+  { port: "mongo_port", create: createMongoEngine },
+  { port: "redis_port", create: createRedisEngine },
+] as const satisfies readonly {
   port: "mysql_port" | "mongo_port" | "redis_port";
   create: () => RedirectEngine;
 }[];
@@ -53,6 +59,7 @@ function doormanDeps({ entrance, tls, lookup, ports }: RedirectListenersDeps): D
     tlsRequired: () => entrance.config["tls.required"],
     findCredential: (lookupHash) => lookup.findCredential(lookupHash),
     listDatabases: (credential) => lookup.listDatabases(credential),
+    greetingDelayMs: () => entrance.config.mysql_greeting_delay_ms,
     ports: () => ports,
   };
 }

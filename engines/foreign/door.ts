@@ -9,6 +9,11 @@ import { type ForeignHost, wrongPortText } from "./host.ts";
 import { encodeMysqlError, mysqlBadHandshake } from "./mysql.ts";
 import { doorReaderBytes, startTls } from "./tls.ts";
 
+export interface GreetingHost extends ForeignHost {
+  readonly greetingDelayMs: number;
+  readonly clock: Clock;
+}
+
 /**
  * For protocols in which the client speaks first.
  * @returns the reader, encrypted or not, at the first byte of this engine's protocol; undefined when somebody else's client has been answered.
@@ -30,11 +35,11 @@ export async function openDoor(socket: BytePipe, host: ForeignHost): Promise<Pip
 }
 
 /**
- * For MySQL, where the server speaks first: a client of another protocol is given `delayMs` to show itself, and answered.
+ * For MySQL, where the server speaks first: a client of another protocol is given `greetingDelayMs` to show itself, and answered.
  * @returns whether it was; if not, the greeting is due, on the same reader.
  */
-export async function answerEarlyClient(reader: PipeReader, delayMs: number, clock: Clock, host: ForeignHost): Promise<boolean> {
-  if (!(await waitForFirstBytes(reader, delayMs, clock, host.signal))) return false;
+export async function answerEarlyClient(reader: PipeReader, host: GreetingHost): Promise<boolean> {
+  if (!(await waitForFirstBytes(reader, host.greetingDelayMs, host.clock, host.signal))) return false;
   const protocol = await detectFirst(reader);
   if (protocol === host.engine) return false;
   await answerForeign(reader, protocol, host);

@@ -3,7 +3,7 @@ import { PipeReader } from "../../core/pipe-reader.ts";
 import type { ForeignHost } from "./host.ts";
 
 /** Most that is buffered of a client before it is known, or answered: a first line, a start-up packet, one argument of a Redis command. */
-export const doorReaderBytes = 16 * 1024;
+export const doorReaderBytes = 32 * 1024;
 
 /** @returns undefined where there is no TLS to be had: nothing can be said that such a client would read. */
 export async function startTls(reader: PipeReader, host: ForeignHost): Promise<PipeReader | undefined> {

@@ -6,29 +6,9 @@ import { PipeReader } from "../../core/pipe-reader.ts";
 /** Longest payload that is read: more than any login needs, and more than any statement that is answered other than by a refusal. */
 export const maxPayloadBytes = 64 * 1024;
 
-class PacketReader extends PipeReader {
-  #wake: (() => void) | undefined;
-
-  /** Resolves once written bytes have been taken, or the client has left. */
-  drained(): Promise<void> {
-    return new Promise((resolve) => {
-      this.#wake = resolve;
-    });
-  }
-
-  override drain(): void {
-    this.#wake?.();
-  }
-
-  override closed(error?: Error): void {
-    super.closed(error);
-    this.#wake?.();
-  }
-}
-
 export class Channel {
   readonly #signal: AbortSignal;
-  #reader: PacketReader;
+  #reader: PipeReader;
   /** TLS has the connection: nothing may be written. */
   #upgrading = false;
   /** The number of the next packet, whoever sends it. */
@@ -36,7 +16,12 @@ export class Channel {
 
   constructor(pipe: BytePipe, signal: AbortSignal) {
     this.#signal = signal;
-    this.#reader = new PacketReader(pipe, maxPayloadBytes + 4, signal);
+    this.#reader = new PipeReader(pipe, maxPayloadBytes + 4, signal);
+  }
+
+  /** What the client has sent; for a look at it before the greeting. */
+  get reader(): PipeReader {
+    return this.#reader;
   }
 
   get pipe(): BytePipe {
@@ -61,7 +46,7 @@ export class Channel {
 
   /** Sends payloads as one write. Each must be shorter than 16 MiB. */
   async send(...payloads: readonly Uint8Array[]): Promise<void> {
-    if (!this.pipe.write(this.#frame(payloads))) await this.#reader.drained();
+    await this.#reader.send(this.#frame(payloads));
   }
 
   /** Sends a last payload and closes. Between two exchanges it is numbered as the answer to the command on its way. */
@@ -76,7 +61,7 @@ export class Channel {
     this.#upgrading = true;
     const pipe = await startTls(this.#reader.detach());
     this.#upgrading = false;
-    this.#reader = new PacketReader(pipe, maxPayloadBytes + 4, this.#signal);
+    this.#reader = new PipeReader(pipe, maxPayloadBytes + 4, this.#signal);
   }
 
   #frame(payloads: readonly Uint8Array[]): Uint8Array {

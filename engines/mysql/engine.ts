@@ -1,6 +1,7 @@
 /** MySQL's listener: authenticates, tells where the database is, and answers what clients ask without one. */
 import type { RedirectEngine } from "../../core/doorman.ts";
 import { PipeClosedError } from "../../core/pipe-reader.ts";
+import { answerEarlyClient } from "../foreign/door.ts";
 import { Channel } from "./channel.ts";
 import { answerCommands } from "./commands.ts";
 import { logIn } from "./login.ts";
@@ -14,6 +15,7 @@ export function createMysqlEngine(): RedirectEngine {
       connections = (connections + 1) >>> 0;
       const threadId = connections;
       const channel = new Channel(socket, visit.signal);
+      if (await answerEarlyClient(channel.reader, visit)) return;
       let loggedIn = false;
       try {
         const { identity, database } = await logIn(channel, visit, threadId);

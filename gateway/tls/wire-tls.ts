@@ -1,4 +1,4 @@
-/** One certificate, presented by listeners that negotiate differently: PostgreSQL's names its application protocol, the others have none. */
+/** One certificate, presented by listeners that negotiate differently: PostgreSQL's names its application protocol, and HTTP's so that a web client can be told that it is wrong; the others have none. */
 import type { TlsServerContext } from "../../core/byte-pipe.ts";
 import type { ReloadableTlsServer, Runtime } from "../runtime/runtime.ts";
 import type { PemPair } from "./issue.ts";
@@ -13,7 +13,7 @@ export interface WireTls {
 /** @throws Error when key and certificate do not parse or do not match. */
 export function createWireTls(runtime: Runtime, { certPem, keyPem }: PemPair): WireTls {
   const pair = { cert: certPem, key: keyPem };
-  const postgres = runtime.createTlsServer({ ...pair, alpnProtocols: ["postgresql"] });
+  const postgres = runtime.createTlsServer({ ...pair, alpnProtocols: ["postgresql", "http/1.1"] });
   const others = runtime.createTlsServer({ ...pair, alpnProtocols: [] });
   const server: ReloadableTlsServer = {
     kind: "tls-server-context",
