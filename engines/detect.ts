@@ -18,8 +18,7 @@ export function detect(bytes: Uint8Array): Protocol | undefined {
   if (bytes.length >= binaryBytes && isMongoMessage(bytes)) return "MongoDB";
   if (first === 0x16 && bytes.subarray(1, 3).every((byte, i) => (i === 0 ? byte === 3 : byte >= 1 && byte <= 4))) return detectTls(bytes);
   if (first === 0x2a && (bytes[1] === undefined || isDigit(bytes[1]) || bytes[1] === 0x2d)) return detectArray(bytes);
-  if (isLetter(first) && isTextSoFar(bytes)) return detectText(bytes);
-  return detectBinary(bytes);
+  return isLetter(first) ? detectText(bytes) : detectBinary(bytes);
 }
 
 /** handshake(22) · version 3.1 to 3.4 · uint16 length · client_hello(1). */
@@ -38,12 +37,14 @@ function detectArray(bytes: Uint8Array): Protocol | undefined {
 /** A request line of HTTP first: a Redis command may be called GET too, but no HTTP version follows its arguments. */
 function detectText(bytes: Uint8Array): Protocol | undefined {
   const seen = bytes.subarray(0, maxFirstLineBytes);
-  const end = seen.indexOf(lineFeed);
-  const line = latin1(end < 0 ? seen : seen.subarray(0, end));
+  const text = seen.subarray(0, textLength(seen));
+  const line = latin1(text);
   if (line.startsWith("SSH-")) return "SSH";
   if (line.startsWith("PROXY ")) return "PROXY";
   if (/^[A-Z]{3,20} [^ ]{1,8192} HTTP\/\d/.test(line)) return "HTTP";
-  if (end >= 0) return /^[A-Za-z]{2,20}(?=[ \t\r]|$)/.test(line) ? "Redis" : "unknown";
+  const next = seen[text.length];
+  if (next !== undefined && next !== lineFeed) return detectBinary(bytes);
+  if (next === lineFeed) return /^[A-Za-z]{2,20}(?=[ \t\r]|$)/.test(line) ? "Redis" : "unknown";
   if (seen.length === maxFirstLineBytes) return /^[A-Z]{3,20} (\/|https?:)/.test(line) ? "HTTP" : "unknown";
   return /^[A-Za-z]{21}/.test(line) ? "unknown" : undefined;
 }
@@ -81,13 +82,10 @@ function isMysqlPacket(bytes: Uint8Array): boolean {
   return bytes[3] === 1 && bytes[2] === 0 && ((bytes[1]! << 8) | bytes[0]!) >= 32;
 }
 
-/** No control characters but TAB and CR before the end of the first line. */
-function isTextSoFar(bytes: Uint8Array): boolean {
-  for (const byte of bytes.subarray(0, maxFirstLineBytes)) {
-    if (byte === lineFeed) return true;
-    if ((byte < 0x20 && byte !== 0x09 && byte !== 0x0d) || byte === 0x7f) return false;
-  }
-  return true;
+/** Bytes before the first control character other than TAB and CR. */
+function textLength(bytes: Uint8Array): number {
+  const end = bytes.findIndex((byte) => (byte < 0x20 && byte !== 0x09 && byte !== 0x0d) || byte === 0x7f);
+  return end < 0 ? bytes.length : end;
 }
 
 function littleEndian32(bytes: Uint8Array, at: number): number {

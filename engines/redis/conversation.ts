@@ -48,7 +48,9 @@ export async function converse(reader: PipeReader, keeper: Doorkeeper, clientId:
   try {
     while (!conversation.isOver) await conversation.next();
   } catch (error) {
-    if (error instanceof GatewayError && error.kind === "protocol_violation") reader.pipe.write(errorReply("ERR", error.message));
+    // Whoever is not let in anyway may send what is too long to be read: it hears why it is not let in.
+    const { code, text } = keeper.standing ?? { code: "ERR", text: error instanceof Error ? error.message : "" };
+    if (error instanceof GatewayError && error.kind === "protocol_violation") reader.pipe.write(errorReply(code, text));
     throw error;
   }
   reader.pipe.end();

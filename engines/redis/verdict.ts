@@ -30,6 +30,11 @@ export async function findRedisVerdict(visit: Visit, identity: Identity, user: s
     if (!best || rank(verdict) < rank(best)) best = verdict;
     if (rank(best) === 0) break;
   }
+  const { scope } = identity.credential;
+  const isOwnTenant = scope.type === "tenant" && scope.values.includes(named);
+  if (isOwnTenant && best?.kind === "scope_denied") {
+    return new GatewayError("no_such_database", `tenant "${named}" has no database, or is in trash`);
+  }
   if (best && best.kind !== "no_such_database") return best;
   return new GatewayError("no_such_database", `blueprint or tenant "${shown(named)}" does not exist`);
 }
