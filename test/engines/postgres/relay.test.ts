@@ -1,6 +1,8 @@
 /** The relay as a pipe: what either side sends arrives whole, unchanged and in order, however it is cut. */
+
 import { serialize } from "pg-protocol";
 import { describe, expect, it } from "vitest";
+import type { BytePipe } from "../../../core/byte-pipe.ts";
 import { Prng } from "./support/prng.ts";
 import { header, int16, int32, message, reply, settle } from "./support/wire.ts";
 import { atRest, World } from "./support/world.ts";
@@ -81,7 +83,7 @@ describe("relay", () => {
         const random = new Prng(seed);
         const up = Buffer.concat(Array.from({ length: 1 + random.int(12) }, () => randomFrontend(random)));
         const down = Buffer.concat(Array.from({ length: 1 + random.int(12) }, () => randomBackend(random)));
-        const pieces = [
+        const pieces: (readonly [BytePipe, Uint8Array])[] = [
           ...random.cut(up).map((bytes) => [client.pipe, bytes] as const),
           ...random.cut(down).map((bytes) => [backend.pipe, bytes] as const),
         ];
@@ -262,7 +264,7 @@ describe("relay", () => {
 });
 
 /** Both directions mixed, each in its own order. */
-function interleave<T>(pieces: readonly (readonly [unknown, T])[], random: Prng): (typeof pieces)[number][] {
+function interleave<P, T>(pieces: readonly (readonly [P, T])[], random: Prng): (readonly [P, T])[] {
   const first = pieces[0]?.[0];
   const left = pieces.filter(([pipe]) => pipe === first);
   const right = pieces.filter(([pipe]) => pipe !== first);

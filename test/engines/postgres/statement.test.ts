@@ -234,7 +234,7 @@ async function judge(sql: string): Promise<{ ddl: boolean; copy: boolean; count:
   } catch {
     return undefined; // PostgreSQL will not run it either
   }
-  const nodes = (tree.stmts ?? []).map((statement) => Object.entries(statement.stmt as Record<string, Record<string, unknown>>)[0]!);
+  const nodes = (tree.stmts ?? []).map((statement) => Object.entries(statement.stmt as unknown as Record<string, Record<string, unknown>>)[0]!);
   return { ddl: nodes.some(([name, node]) => isDdl(name, node)), copy: nodes.some(([name]) => name === "CopyStmt"), count: nodes.length };
 }
 
