@@ -7,7 +7,7 @@ import type { Identity } from "../../core/identity.ts";
 import { parseDatabaseName } from "../../core/scope.ts";
 import { describeBuild, describeServer } from "./describe.ts";
 import { failure, printable, refuse, toGatewayError } from "./replies.ts";
-import { assertWelcome, availableMechanisms, offeredMechanisms, Sasl } from "./sasl.ts";
+import { assertWelcome, mechanismUnavailable, offeredMechanisms, Sasl } from "./sasl.ts";
 import { isDocument, type Request } from "./wire.ts";
 
 export interface Answer {
@@ -55,7 +55,7 @@ export class Conversation {
       case "saslContinue":
         return await this.#logIn(() => this.#sasl.continue(body));
       case "authenticate":
-        return { document: failure(334, `authentication mechanism not available; use ${availableMechanisms.join(" or ")}`) };
+        return { document: refuse(mechanismUnavailable(), "login") };
       case "logout":
         this.#sasl.logOut();
         return { document: { ok: 1 } };
@@ -130,8 +130,11 @@ export class Conversation {
 
   async #tellVerdict(identity: Identity, database: string): Promise<Document> {
     const verdict = await this.#visit.findVerdict(identity, database);
-    if (verdict.message !== this.#noted) this.#visit.note("command refused", verdict.message);
-    this.#noted = verdict.message;
+    // Shells ask the admin database this and that, and do not mind the answer.
+    if (database !== "admin" && verdict.message !== this.#noted) {
+      this.#noted = verdict.message;
+      this.#visit.note("command refused", verdict.message);
+    }
     return refuse(verdict, "command");
   }
 }

@@ -22,6 +22,7 @@ export function refuse(error: GatewayError, step: Step): Document {
 }
 
 function codeOf(kind: RefusalKind, step: Step): ErrorCode {
+  if (kind === "unsupported") return 334;
   if (doorKinds.includes(kind)) return step === "login" ? 18 : 13;
   return deniedKinds.includes(kind) ? 13 : 8000;
 }

@@ -12,7 +12,6 @@ import { isDocument, utf8 } from "./wire.ts";
 const plain = "PLAIN";
 /** What hello offers to a user; PLAIN is taken by clients that were told to, and never chosen from an offer. */
 export const offeredMechanisms: readonly string[] = [scramSha256];
-export const availableMechanisms: readonly string[] = [scramSha256, plain];
 
 const maxPayloadBytes = 4096;
 const conversationId = 1;
@@ -52,7 +51,7 @@ export class Sasl {
     const payload = readPayload(body.payload);
     if (body.mechanism === scramSha256) return await this.#startScram(body, payload, source);
     if (body.mechanism === plain) return await this.#logInPlain(payload, source);
-    throw new GatewayError("protocol_violation", `authentication mechanism not available; use ${availableMechanisms.join(" or ")}`);
+    throw mechanismUnavailable();
   }
 
   /** saslContinue. @throws as `start` */
@@ -125,6 +124,11 @@ export class Sasl {
     this.identity = identity;
     this.#visit.loggedIn();
   }
+}
+
+/** For any other mechanism. */
+export function mechanismUnavailable(): GatewayError {
+  return new GatewayError("unsupported", `this authentication mechanism is not available; use ${scramSha256} or ${plain}`);
 }
 
 /** @throws {GatewayError} the refusal decided at accept, or tls_required. */
