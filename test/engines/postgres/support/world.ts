@@ -7,7 +7,7 @@ import { type Change, Directory, type ProjectKeys, type Route, type RouteSource,
 import { AddressGate, type AddressLimits } from "../../../../core/limit.ts";
 import { LiveDatabases } from "../../../../core/live.ts";
 import type { Log, LogFields } from "../../../../core/log.ts";
-import { type Credential, type DatabaseSettings, defaultDatabaseSettings } from "../../../../core/model.ts";
+import { type Credential, type DatabaseSettings, defaultDatabaseSettings, type EngineName } from "../../../../core/model.ts";
 import { Pool } from "../../../../core/pool.ts";
 import type { Role } from "../../../../core/role.ts";
 import type { Scope } from "../../../../core/scope.ts";
@@ -104,6 +104,7 @@ export interface WorldOptions {
   readonly maxUnauthenticated?: number;
   readonly limits?: Partial<AddressLimits>;
   readonly tlsRequired?: "remote" | "always" | "never";
+  readonly ports?: Partial<Record<EngineName, number>>;
 }
 
 export interface LogLine {
@@ -161,6 +162,7 @@ export class World {
       pool: this.pool,
       tls: undefined,
       tlsRequired: () => options.tlsRequired ?? "remote",
+      ports: () => options.ports ?? {},
       nowMs: () => this.sessions.nowMs,
     });
     const { clock, log, gate, bans, sessions, cancels } = this;
