@@ -289,12 +289,14 @@ export function describeProtocol(fleetOf: () => Fleet): void {
     /** The next client on the same backend. */
     async function successor(pid: number): Promise<pg.Client> {
       let found: pg.Client | undefined;
+      const others: pg.Client[] = []; // kept meanwhile, so that they are not lent again in its place
       await until(async () => {
         const client = await connect(fleet.gateway, target);
         if ((await pidOf(client)) === pid) found = client;
-        else await client.end();
+        else others.push(client);
         return found !== undefined;
       });
+      for (const other of others) await other.end();
       return found as pg.Client;
     }
 

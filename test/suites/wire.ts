@@ -5,6 +5,7 @@ import type { RuntimeUnderTest } from "../e2e/support/gateway.ts";
 import { describeAddresses } from "./wire-addresses.ts";
 import { describeDdl } from "./wire-ddl.ts";
 import { describeEndings } from "./wire-endings.ts";
+import { describeHostile } from "./wire-hostile.ts";
 import { describeLimits } from "./wire-limits.ts";
 import { describeOracle } from "./wire-oracle.ts";
 import { describeProtocol } from "./wire-protocol.ts";
@@ -24,6 +25,7 @@ export function describeWire(runtime: RuntimeUnderTest): void {
     describeDdl(fleetOf);
     describeLimits(fleetOf);
     describeProtocol(fleetOf);
+    describeHostile(fleetOf);
     describeAddresses(fleetOf);
   });
   describeEndings(runtime);
