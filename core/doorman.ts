@@ -83,6 +83,7 @@ export class Visit {
   readonly #admission: Admission;
   readonly #session: Session;
   readonly #deps: DoormanDeps;
+  #isCounted = false;
 
   constructor(engine: EngineName, socket: BytePipe, admission: Admission, session: Session, deps: DoormanDeps) {
     this.engine = engine;
@@ -92,6 +93,7 @@ export class Visit {
     this.#admission = admission;
     this.#session = session;
     this.#deps = deps;
+    if (this.refusal) this.#count(this.refusal);
   }
 
   get id(): string {
@@ -211,11 +213,18 @@ export class Visit {
   async findVerdict(identity: Identity, databaseName: string): Promise<GatewayError> {
     try {
       const target = await assertNotRefused({ ...identity, databaseName }, this.#deps.directory, this.#deps.clock.wallMs());
-      return redirectFor(target, this.engine);
+      return this.#count(redirectFor(target, this.engine));
     } catch (error) {
-      if (error instanceof GatewayError && error.kind !== "store_unavailable") return error;
+      if (error instanceof GatewayError && error.kind !== "store_unavailable") return this.#count(error);
       throw error;
     }
+  }
+
+  /** A visit has one outcome, however often its client asks. */
+  #count(verdict: GatewayError): GatewayError {
+    if (!this.#isCounted) this.#deps.sessions.metrics.loginFailed(this.engine, verdict);
+    this.#isCounted = true;
+    return verdict;
   }
 
   listDatabases(identity: Identity): Promise<readonly string[]> {
@@ -236,7 +245,9 @@ export class Visit {
 
   #succeed(credential: Credential, databaseName: string): Identity {
     this.#deps.bans.recordSuccess(this.#admission.addressKey);
-    return { projectId: credential.projectId, credential, databaseName };
+    const identity = { projectId: credential.projectId, credential, databaseName };
+    this.#session.identify(this.engine, identity);
+    return identity;
   }
 
   #fail(user: string): GatewayError {
@@ -244,7 +255,9 @@ export class Visit {
     if (!this.#admission.exempt && bans.recordFailure(this.#admission.addressKey)) {
       log.write("warn", "address banned", { address: this.#admission.addressKey, seconds: bans.secondsLeft(this.#admission.addressKey) });
     }
-    return new GatewayError("auth_failed", `password authentication failed for user "${printable(user)}"`);
+    const refusal = new GatewayError("auth_failed", `password authentication failed for user "${printable(user)}"`);
+    this.#deps.sessions.metrics.loginFailed(this.engine, refusal);
+    return refusal;
   }
 }
 

@@ -26,8 +26,16 @@ export interface EngineLease {
   release(reusable: boolean): void;
 }
 
+/** What a session is doing: a statement runs, the client is silent, or it is silent inside a transaction. */
+export interface RelayActivity {
+  readonly state: "active" | "idle" | "in_transaction";
+  /** On the sweep's clock. */
+  readonly sinceMs: number;
+}
+
 /** A session while both sides talk. */
 export interface RunningRelay {
+  readonly activity: RelayActivity;
   readonly ended: Promise<{ readonly error: GatewayError | undefined; readonly reusable: boolean }>;
   readonly isBusy: boolean;
   cancel(): void;

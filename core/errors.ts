@@ -223,6 +223,14 @@ export const refusals = {
     log: "info",
     help: "The credential was revoked or the tenant suspended while connected.",
   },
+  terminated: {
+    sqlstate: "57P01",
+    severity: "FATAL",
+    http: 403,
+    code: "forbidden",
+    log: "info",
+    help: "An administrator ended the session with DELETE /sessions/{id}.",
+  },
   shutdown: {
     sqlstate: "57P01",
     severity: "FATAL",

@@ -83,6 +83,12 @@ export interface PoolCounts {
   readonly waiting: number;
 }
 
+/** Of one cluster. */
+export interface ClusterCounts extends PoolCounts {
+  /** Lent to sessions, being reset after one included. */
+  readonly leased: number;
+}
+
 export class Pool<B extends PooledBackend> {
   readonly #dialer: BackendDialer<B>;
   readonly #clock: Clock;
@@ -143,6 +149,15 @@ export class Pool<B extends PooledBackend> {
       waiting += cluster.waiters.size;
     }
     return { open, idle, waiting };
+  }
+
+  /** By cluster id, for those that were used since the start. */
+  countsByCluster(): ReadonlyMap<string, ClusterCounts> {
+    const counts = new Map<string, ClusterCounts>();
+    for (const [id, { open, idle, leased, waiters }] of this.#clusters) {
+      counts.set(id, { open, idle: idle.size, leased: leased.size, waiting: waiters.size });
+    }
+    return counts;
   }
 
   /** Closes idle backends now, and leased ones as they come back. */

@@ -1,11 +1,13 @@
 /** All client connections of this process: who they are, their deadlines by one sweep, and how they are ended. */
 import type { Cancellable } from "./cancel.ts";
 import type { Clock } from "./clock.ts";
-import type { RunningRelay } from "./engine.ts";
+import type { RelayActivity, RunningRelay } from "./engine.ts";
 import { GatewayError } from "./errors.ts";
-import type { Grant } from "./identity.ts";
+import type { Grant, Identity } from "./identity.ts";
 import type { LiveSession } from "./live.ts";
 import type { LogFields } from "./log.ts";
+import type { EngineName } from "./model.ts";
+import { WireMetrics } from "./wire-metrics.ts";
 
 export interface SessionTimeouts {
   /** From connect to ReadyForQuery; 0 = none. */
@@ -27,9 +29,12 @@ export class Session implements Cancellable, LiveSession {
   readonly #abort = new AbortController();
   #user = "";
   #database = "";
+  #identity: Identity | undefined;
+  #engine: EngineName = "PostgreSQL";
   #grant: Grant | undefined;
   #relay: RunningRelay | undefined;
   #ending: GatewayError | undefined;
+  #provenAtMs = 0;
   isDraining = false;
   isSettled = false;
 
@@ -49,6 +54,21 @@ export class Session implements Cancellable, LiveSession {
     return this.#grant?.identity.credential.id ?? "";
   }
 
+  /** Undefined until a secret has been proven. */
+  get identity(): Identity | undefined {
+    return this.#identity;
+  }
+
+  get engine(): EngineName {
+    return this.#engine;
+  }
+
+  /** `waiting`: for a backend, or to be let in. Times are on the sweep's clock. */
+  get activity(): { readonly state: RelayActivity["state"] | "waiting"; readonly sinceMs: number } {
+    if (this.#relay) return this.#relay.activity;
+    return { state: this.isSettled ? "idle" : "waiting", sinceMs: this.#provenAtMs };
+  }
+
   get expiresAt(): number | undefined {
     return this.#grant?.identity.credential.expiresAt;
   }
@@ -61,6 +81,14 @@ export class Session implements Cancellable, LiveSession {
   settle(): void {
     this.isSettled = true;
     this.#registry.loggedIn(this);
+  }
+
+  /** Whose it is. Told again where a client of a listener that redirects proves another secret. */
+  identify(engine: EngineName, identity: Identity): void {
+    this.#engine = engine;
+    this.#identity = identity;
+    this.#provenAtMs = this.#registry.nowMs;
+    this.#registry.onIdentified?.(identity);
   }
 
   describe(user: string, database: string): void {
@@ -120,6 +148,9 @@ export class SessionRegistry {
   #draining = false;
   /** The clock as of the last sweep: what the hot path reads instead of the real one. */
   nowMs: number;
+  readonly metrics = new WireMetrics();
+  /** Called whenever a client has proven a secret. Must not throw nor wait. */
+  onIdentified: ((identity: Identity) => void) | undefined;
 
   constructor(clock: Clock, makeId: () => string, timeouts: SessionTimeouts) {
     this.#clock = clock;
@@ -131,6 +162,11 @@ export class SessionRegistry {
 
   get size(): number {
     return this.#sessions.size;
+  }
+
+  /** Every connection there is. */
+  list(): readonly Session[] {
+    return [...this.#sessions];
   }
 
   open(address: string): Session {

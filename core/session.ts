@@ -51,12 +51,16 @@ export async function runSession<Login extends LoginRequest, Lease extends Engin
     if (admission.refusal) throw admission.refusal;
     const identity = await engine.authenticate(login, signal);
     deps.bans.recordSuccess(admission.addressKey);
+    session.identify(engine.name, identity);
     grant = await engine.authorize(login, identity);
     session.authorized(grant);
+    const askedAtMs = deps.clock.nowMs();
     lease = await engine.lease(login, grant, signal);
+    deps.sessions.metrics.waits.observe((deps.clock.nowMs() - askedAtMs) / 1000);
     cancelKey = deps.cancels.register(session, engine.cancelSecretBytes(login));
     const relay = engine.relay(login, grant, lease, cancelKey);
     session.started(relay);
+    deps.sessions.metrics.loginEnded(engine.name, "ok");
     const end = await relay.ended;
     reusable = end.reusable;
     if (end.error) deps.log.write(end.error.refusal.log, "session ended", { ...session.logFields(), reason: end.error.message });
@@ -87,10 +91,12 @@ function refuse<Login extends LoginRequest, Lease extends EngineLease>(
 ): void {
   if (error instanceof PipeClosedError || client.isClosed) {
     deps.log.write("debug", "client left before login", session.logFields());
+    deps.sessions.metrics.loginEnded(engine.name, "left");
     client.destroy();
     return;
   }
   const known = engine.encodeRefusal(error);
+  deps.sessions.metrics.loginFailed(engine.name, known ? error : internalError(session));
   if (known) {
     const level = error instanceof GatewayError ? error.refusal.log : "info";
     const cause = error instanceof GatewayError && error.details.cause !== undefined ? String(error.details.cause) : undefined;
@@ -102,5 +108,9 @@ function refuse<Login extends LoginRequest, Lease extends EngineLease>(
     ...session.logFields(),
     error: error instanceof Error ? (error.stack ?? error.message) : String(error),
   });
-  client.end(engine.encodeRefusal(new GatewayError("internal_error", `internal error (id ${session.id})`)));
+  client.end(engine.encodeRefusal(internalError(session)));
+}
+
+function internalError(session: Session): GatewayError {
+  return new GatewayError("internal_error", `internal error (id ${session.id})`);
 }

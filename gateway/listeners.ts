@@ -2,7 +2,7 @@
 import type { BanTracker } from "../core/ban.ts";
 import type { Config } from "../core/config.ts";
 import type { EngineName } from "../core/model.ts";
-import type { PoolCounts } from "../core/pool.ts";
+import type { ClusterCounts, PoolCounts } from "../core/pool.ts";
 import type { SessionRegistry } from "../core/session-registry.ts";
 import { Entrance, type EntranceDeps } from "./entrance.ts";
 import type { OpenPort } from "./open-port.ts";
@@ -23,6 +23,8 @@ export interface Listeners {
   readonly bans: BanTracker;
   /** Undefined when PostgreSQL's listener is off. */
   poolCounts(): PoolCounts | undefined;
+  /** By cluster id; empty when PostgreSQL's listener is off. */
+  clusterCounts(): ReadonlyMap<string, ClusterCounts>;
   reload(config: Config): void;
   /** Stops accepting, lets transactions finish for `graceMs`, then closes everything. */
   drain(graceMs: number): Promise<void>;
@@ -50,6 +52,7 @@ export async function openListeners(deps: ListenersDeps): Promise<Listeners> {
       sessions: entrance.sessions,
       bans: entrance.bans,
       poolCounts: () => postgres?.poolCounts(),
+      clusterCounts: () => postgres?.clusterCounts() ?? new Map(),
       reload(next) {
         entrance.reload(next);
         postgres?.reload(next);

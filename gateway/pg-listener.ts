@@ -7,7 +7,7 @@ import type { Change } from "../core/directory.ts";
 import { LiveDatabases } from "../core/live.ts";
 import type { Log } from "../core/log.ts";
 import type { EngineName, PhysicalDatabase } from "../core/model.ts";
-import { type BackendRequest, Pool, type PoolCounts } from "../core/pool.ts";
+import { type BackendRequest, type ClusterCounts, Pool, type PoolCounts } from "../core/pool.ts";
 import type { Role } from "../core/role.ts";
 import { runSession } from "../core/session.ts";
 import { type ClusterAddress, createPostgresDialer, type PostgresBackend } from "../engines/postgres/dial.ts";
@@ -29,6 +29,7 @@ export interface PgListenerDeps {
 
 export interface PgListener extends OpenPort {
   poolCounts(): PoolCounts;
+  clusterCounts(): ReadonlyMap<string, ClusterCounts>;
   reload(config: Config): void;
 }
 
@@ -66,16 +67,20 @@ export async function openPgListener(deps: PgListenerDeps): Promise<PgListener> 
     tlsRequired,
     ports: () => deps.ports,
     nowMs: () => sessions.nowMs,
+    traffic: sessions.metrics.traffic,
   });
   const at = { option: "--pg-port", host: config.host, port: config.pg_port };
   const sessionDeps = { clock, log, gate, bans, sessions, cancels };
-  const listener = await openPort(runtime, at, (pipe) => void runSession(pipe, engine, sessionDeps)).catch((error) => {
-    stop();
-    throw error;
-  });
+  const listener = await openPort(runtime, at, (pipe) => entrance.door.enter(pipe, (client) => void runSession(client, engine, sessionDeps))).catch(
+    (error) => {
+      stop();
+      throw error;
+    },
+  );
   return {
     port: listener.port,
     poolCounts: () => pool.counts(),
+    clusterCounts: () => pool.countsByCluster(),
     reload: (next) => pool.reload(poolOptions(next)),
     stopAccepting: () => listener.stopAccepting(),
     async close() {

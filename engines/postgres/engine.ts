@@ -12,6 +12,7 @@ import type { EngineName } from "../../core/model.ts";
 import { PipeClosedError, type PipeReader } from "../../core/pipe-reader.ts";
 import type { Lease, Pool } from "../../core/pool.ts";
 import type { Secrets } from "../../core/secrets.ts";
+import type { Traffic } from "../../core/wire-metrics.ts";
 import { answerForeign } from "../foreign/answer.ts";
 import { detectFirst } from "../foreign/first-bytes.ts";
 import type { ForeignHost } from "../foreign/host.ts";
@@ -40,6 +41,8 @@ export interface PostgresEngineDeps {
   readonly ports?: () => Partial<Record<EngineName, number>>;
   /** The sweep's coarse clock. */
   readonly nowMs: () => number;
+  /** What relays add to. Default: counted for nobody. */
+  readonly traffic?: Traffic | undefined;
 }
 
 export interface PostgresLogin extends LoginRequest {
@@ -99,6 +102,7 @@ export function createPostgresEngine(deps: PostgresEngineDeps): FullEngine<Postg
         settings: () => grant.live.settings,
         refuseDdl: grant.target.tenant !== undefined,
         nowMs: deps.nowMs,
+        traffic: deps.traffic,
         onCancelFailure: (error) => deps.log.write("warn", "cancel request failed", { database: grant.identity.databaseName, error: String(error) }),
       });
       const early = login.reader.detach();

@@ -1,7 +1,9 @@
 /** Both sides of a session after login: frames are walked, not copied; a chunk that needs no decision is written on as it came. */
 import type { BytePipe, PipeSink } from "../../core/byte-pipe.ts";
+import type { RelayActivity } from "../../core/engine.ts";
 import { GatewayError } from "../../core/errors.ts";
 import type { DatabaseSettings } from "../../core/model.ts";
+import { Traffic } from "../../core/wire-metrics.ts";
 import { decodeParameterStatus } from "./backend.ts";
 import { concatBytes, readUint32 } from "./bytes.ts";
 import type { PostgresBackend } from "./dial.ts";
@@ -37,6 +39,8 @@ export interface RelayDeps {
   /** A coarse monotonic clock, moved by the sweep: one reading costs nothing. */
   readonly nowMs: () => number;
   readonly onCancelFailure: (error: unknown) => void;
+  /** Added to as messages pass. Default: counted for nobody. */
+  readonly traffic?: Traffic | undefined;
 }
 
 export interface RelayEnd {
@@ -60,6 +64,7 @@ export class Relay {
   readonly #backend: BytePipe;
   readonly #replies = new Replies();
   readonly #guard: StatementGuard;
+  readonly #traffic: Traffic;
   readonly ended: Promise<RelayEnd>;
   #finish!: (end: RelayEnd) => void;
   #isOver = false;
@@ -98,6 +103,7 @@ export class Relay {
     this.#client = deps.client;
     this.#backend = deps.backend.pipe;
     this.#guard = new StatementGuard(deps.settings, deps.refuseDdl);
+    this.#traffic = deps.traffic ?? new Traffic();
     this.#activeAtMs = deps.nowMs();
     this.ended = new Promise((resolve) => {
       this.#finish = resolve;
@@ -131,6 +137,11 @@ export class Relay {
 
   get isBusy(): boolean {
     return this.#replies.owed > 0 || this.#executing > 0;
+  }
+
+  get activity(): RelayActivity {
+    if (this.isBusy) return { state: "active", sinceMs: this.#runningSinceMs };
+    return { state: this.#status === transactionStatus.idle ? "idle" : "in_transaction", sinceMs: this.#activeAtMs };
   }
 
   /** A client's CancelRequest. Without a statement running it has no effect, as in PostgreSQL. */
@@ -185,6 +196,7 @@ export class Relay {
       return;
     }
     this.#activeAtMs = this.#deps.nowMs();
+    this.#traffic.fromClients += incoming.length;
     const chunk = this.#clientCarry ? concatBytes(this.#clientCarry, incoming) : incoming;
     this.#clientCarry = undefined;
     let at = 0;
@@ -290,6 +302,7 @@ export class Relay {
 
   #fromBackend(incoming: Uint8Array): void {
     if (this.#isOver) return;
+    this.#traffic.toClients += incoming.length;
     const chunk = this.#backendCarry ? concatBytes(this.#backendCarry, incoming) : incoming;
     this.#backendCarry = undefined;
     let at = 0;
@@ -392,6 +405,7 @@ export class Relay {
 
   #onReady(status: number): Verdict {
     this.#replies.ready();
+    this.#traffic.queries++;
     this.#status = status;
     this.#rows = 0;
     this.#timeout = undefined;
