@@ -159,9 +159,9 @@ class MemoryPipe implements BytePipe {
       this.other.#owesDrain = false;
       this.other.sink?.drain();
     }
-    if (this.other.#ending && this.#inbox.length === 0 && !this.isClosed) {
+    if (this.other.#ending && this.#inbox.length === 0 && !this.isClosed && this.sink) {
       this.isClosed = true;
-      this.sink?.closed();
+      this.sink.closed();
     }
   }
 }

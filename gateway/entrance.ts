@@ -7,6 +7,7 @@ import { AddressGate } from "../core/limit.ts";
 import type { Log } from "../core/log.ts";
 import type { Secrets } from "../core/secrets.ts";
 import { SessionRegistry } from "../core/session-registry.ts";
+import { ProxyDoor } from "./proxy-door.ts";
 
 export interface EntranceDeps {
   readonly config: Config;
@@ -25,6 +26,7 @@ export class Entrance {
   readonly bans: BanTracker;
   readonly gate: AddressGate;
   readonly sessions: SessionRegistry;
+  readonly door: ProxyDoor;
   readonly directory: Directory;
   /** As of the last reload. */
   config: Config;
@@ -38,6 +40,7 @@ export class Entrance {
     this.bans = new BanTracker(clock, banOptions(config));
     this.gate = new AddressGate(clock, this.bans, addressLimits(config));
     this.sessions = new SessionRegistry(clock, () => secrets.randomHex(6), sessionTimeouts(config));
+    this.door = new ProxyDoor(clock, log, doorOptions(config));
     this.directory = new Directory(routes, clock);
   }
 
@@ -46,10 +49,12 @@ export class Entrance {
     this.bans.reload(banOptions(config));
     this.gate.reload(addressLimits(config));
     this.sessions.reload(sessionTimeouts(config));
+    this.door.reload(doorOptions(config));
   }
 
   stop(): void {
     this.sessions.stop();
+    this.door.stop();
     this.gate.stop();
   }
 }
@@ -70,6 +75,10 @@ function addressLimits(config: Config) {
     connectBurst: config["ip.connect_burst"],
     exempt: config["ip.exempt"],
   };
+}
+
+function doorOptions(config: Config) {
+  return { from: config["ip.proxy_protocol_from"], timeoutMs: config.login_timeout_ms, maxWaiting: config.max_unauthenticated };
 }
 
 function sessionTimeouts(config: Config) {

@@ -12,6 +12,7 @@ import type { Role } from "../core/role.ts";
 import { runSession } from "../core/session.ts";
 import { type ClusterAddress, createPostgresDialer, type PostgresBackend } from "../engines/postgres/dial.ts";
 import { createPostgresEngine } from "../engines/postgres/engine.ts";
+import { withSoundRoles } from "../engines/postgres/sound-roles.ts";
 import type { Entrance } from "./entrance.ts";
 import { type OpenPort, openPort } from "./open-port.ts";
 import type { Runtime } from "./runtime/runtime.ts";
@@ -24,7 +25,8 @@ export interface PgListenerDeps {
   /** Of all listeners; filled in as they open. */
   readonly ports: Partial<Record<EngineName, number>>;
   readonly clusters: ReadonlyMap<string, ClusterAddress>;
-  reassertRolePassword(database: PhysicalDatabase, role: Role): Promise<void>;
+  /** Sets back what a native role may change of itself. */
+  restoreRole(database: PhysicalDatabase, role: Role): Promise<void>;
 }
 
 export interface PgListener extends OpenPort {
@@ -39,12 +41,14 @@ export async function openPgListener(deps: PgListenerDeps): Promise<PgListener> 
   const { clock, log, secrets, routes, gate, bans, sessions, directory, config } = entrance;
   const cancels = new CancelRegistry(runtime.crypto);
   const live = new LiveDatabases(directory, clock, log);
-  const dialer = createPostgresDialer({
+  const restoreRole = (request: BackendRequest) => deps.restoreRole(request.database, request.role);
+  const plainDialer = createPostgresDialer({
     secrets,
     addressOf: (clusterId) => addressOf(deps.clusters, clusterId),
     connect: (to, signal) => runtime.dial(to, signal),
-    reassertPassword: (request: BackendRequest) => deps.reassertRolePassword(request.database, request.role),
+    reassertPassword: restoreRole,
   });
+  const dialer = withSoundRoles(plainDialer, restoreRole);
   const pool = new Pool(dialer, clock, log, poolOptions(config));
   const unsubscribe = routes.onChange((change) => {
     void live.apply(change);

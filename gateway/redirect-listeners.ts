@@ -39,7 +39,7 @@ export async function openRedirectListeners(deps: RedirectListenersDeps, opened:
     if (config[port] < 0) continue;
     const engine: RedirectEngine = create();
     const at = { option: `--${flagName(port)}`, host: config.host, port: config[port] };
-    const listener = await openPort(runtime, at, (pipe) => void runVisit(pipe, engine, doorman));
+    const listener = await openPort(runtime, at, (pipe) => entrance.door.enter(pipe, (client) => void runVisit(client, engine, doorman)));
     opened.push(listener);
     ports[engine.name] = listener.port;
   }
