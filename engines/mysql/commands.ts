@@ -107,12 +107,16 @@ function evaluate(expression: Expression, { identity, threadId }: Guest): Value 
   }
 }
 
-async function answerShow(visit: Visit, { identity }: Guest, { what, like }: Extract<Statement, { type: "show" }>): Promise<Uint8Array[]> {
+async function answerShow(
+  visit: Visit,
+  { identity }: Guest,
+  { what, like, column = "Database" }: Extract<Statement, { type: "show" }>,
+): Promise<Uint8Array[]> {
   const matches = (name: string) => like === undefined || matchesLike(like, name);
   if (what === "databases") {
     const asked = await settle(visit.listDatabases(identity));
     if (asked.error) return [encodeError(asked.error)];
-    return encodeResultSet({ columns: ["Database"], rows: asked.value.filter(matches).map((name) => [name]) });
+    return encodeResultSet({ columns: [column], rows: asked.value.filter(matches).map((name) => [name]) });
   }
   return encodeResultSet({ columns: ["Variable_name", "Value"], rows: what === "variables" ? listVariables(matches) : [] });
 }

@@ -9,8 +9,8 @@ export type Expression =
 export type Statement =
   | { readonly type: "select"; readonly columns: readonly { readonly name: string; readonly expression: Expression }[] }
   | { readonly type: "use"; readonly database: string }
-  /** `like` is a LIKE pattern. */
-  | { readonly type: "show"; readonly what: "databases" | "variables" | "nothing"; readonly like: string | undefined }
+  /** `like` is a LIKE pattern, `column` what databases are to be headed with. */
+  | { readonly type: "show"; readonly what: "databases" | "variables" | "nothing"; readonly like: string | undefined; readonly column?: string }
   /** Changes nothing that is kept here, and may be said to have worked. */
   | { readonly type: "accepted" }
   | { readonly type: "empty" }
@@ -82,7 +82,16 @@ function readShow(rest: string): Statement {
   }
 }
 
+/** How JDBC lists databases. */
+const schemataForm =
+  /^schema_name(?:\s+as\s+(\w+))?\s+from\s+information_schema\.schemata(?:\s+where\s+schema_name\s+like\s+('[^']*'))?(?:\s+order\s+by\s+\w+)?$/i;
+
 function readSelect(rest: string): Statement {
+  const schemata = schemataForm.exec(rest);
+  if (schemata) {
+    const [, column = "SCHEMA_NAME", like] = schemata;
+    return { type: "show", what: "databases", like: like === undefined ? undefined : unquote(like), column };
+  }
   const columns = [];
   for (const item of splitList(rest.replace(/\s+limit\s+\d+$/i, ""))) {
     const column = readColumn(item.trim());

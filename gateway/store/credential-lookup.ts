@@ -2,6 +2,7 @@
 import { type Kysely, sql } from "kysely";
 import type { Clock } from "../../core/clock.ts";
 import type { RouteSource } from "../../core/directory.ts";
+import { credentialGone } from "../../core/live.ts";
 import type { Credential } from "../../core/model.ts";
 import { formatDatabaseName } from "../../core/scope.ts";
 import { toCredential, toVerifier } from "./rows.ts";
@@ -58,9 +59,10 @@ export class CredentialLookup {
     }
   }
 
-  /** Names as clients spell them, workspaces before tenants. @throws {GatewayError} store_unavailable. */
+  /** Names as clients spell them, workspaces before tenants. @throws {GatewayError} revoked, store_unavailable. */
   async listDatabases(credential: Credential): Promise<readonly string[]> {
     try {
+      if (!(await this.#isLive(credential.id))) throw credentialGone();
       const workspaces = await this.#listWorkspaces(credential);
       const tenants = await this.#listTenants(credential);
       return [...workspaces, ...tenants].slice(0, maxDatabases);
@@ -89,6 +91,19 @@ export class CredentialLookup {
       .where(sql<boolean>`(valid_until is null or valid_until > ${now})`)
       .execute();
     return toCredential(row, verifiers.map(toVerifier));
+  }
+
+  /** A client may have been connected for long. */
+  async #isLive(credentialId: string): Promise<boolean> {
+    const now = new Date(this.#clock.wallMs());
+    const row = await this.#db
+      .selectFrom("credentials")
+      .select("id")
+      .where("id", "=", credentialId)
+      .where("revoked_at", "is", null)
+      .where(sql<boolean>`(expires_at is null or expires_at > ${now})`)
+      .executeTakeFirst();
+    return row !== undefined;
   }
 
   async #listWorkspaces({ projectId, scope }: Credential): Promise<string[]> {

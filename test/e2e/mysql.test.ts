@@ -7,7 +7,7 @@ import { EngineTable } from "../support/engine-table.ts";
 import { makeApi } from "./support/api.ts";
 import { psql } from "./support/clients.ts";
 import { type Fleet, makeFleet } from "./support/fleet.ts";
-import { startGateway } from "./support/gateway.ts";
+import { makeDataDir, removeDataDir, startGateway, tdb } from "./support/gateway.ts";
 
 interface Case {
   readonly situation: string;
@@ -88,6 +88,11 @@ function casesOf(password: string, wayne: string): Case[] {
       attempt: at("", { password: wayne, sql: "SHOW DATABASES" }),
       expected: "myapp__wayne",
     },
+    {
+      situation: "no database: the list as JDBC asks for it",
+      attempt: at("", { sql: "SELECT SCHEMA_NAME AS TABLE_CAT FROM INFORMATION_SCHEMA.SCHEMATA" }),
+      expected: "myapp_workspace,other_app_workspace,plain_shop_workspace,shop_workspace",
+    },
     { situation: "no database: USE", attempt: at("", { sql: "USE shop_workspace" }), expected: [1049, "42000", redirect] },
     {
       situation: "no database: a query",
@@ -150,6 +155,31 @@ describe("MySQL's clients", () => {
     }
     const other = await psql(fleet.gateway, fleet.project(), "SELECT 1");
     expect(other.stderr).toMatch(/FATAL: {2}connection rejected: your IP is temporarily rate-limited/);
+  });
+});
+
+describe("the port", () => {
+  it("names its option when something else has it", async () => {
+    const dataDir = await makeDataDir();
+    const done = await tdb("node", [
+      "up",
+      "--pg-port=0",
+      "--api-port=0",
+      `--mysql-port=${server.port}`,
+      "--mongo-port=-1",
+      "--redis-port=-1",
+      "--data-dir",
+      dataDir,
+    ]);
+    await removeDataDir(dataDir);
+    expect(done.code).toBe(1);
+    expect(done.stderr).toContain(
+      `--mysql-port: port ${server.port} on 127.0.0.1 is in use; stop what uses it or choose another (0 = any free port, -1 = off)`,
+    );
+  });
+
+  it("is shown at the start, as are those that are off", () => {
+    expect(fleet.gateway.output()).toMatch(new RegExp(`^ {2}MySQL +127\\.0\\.0\\.1:${server.port}\\n {2}MongoDB +off\\n {2}Redis +off$`, "m"));
   });
 });
 

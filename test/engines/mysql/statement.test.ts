@@ -33,6 +33,12 @@ describe("statements", () => {
     ["SHOW SESSION VARIABLES WHERE Variable_name = 'x'", { type: "show", what: "variables", like: undefined }],
     ["SHOW GLOBAL STATUS", { type: "show", what: "nothing", like: undefined }],
     ["SHOW WARNINGS", { type: "show", what: "nothing", like: undefined }],
+    ["SELECT SCHEMA_NAME AS TABLE_CAT FROM INFORMATION_SCHEMA.SCHEMATA", { type: "show", what: "databases", like: undefined, column: "TABLE_CAT" }],
+    [
+      "select schema_name from information_schema.schemata where schema_name like 'a%' order by schema_name",
+      { type: "show", what: "databases", like: "a%", column: "SCHEMA_NAME" },
+    ],
+    ["SELECT SCHEMA_NAME FROM INFORMATION_SCHEMA.SCHEMATA JOIN x", { type: "other" }],
     ["USE `shop_workspace`", { type: "use", database: "shop_workspace" }],
     ["use shop_workspace;", { type: "use", database: "shop_workspace" }],
     ["SET NAMES utf8mb4", { type: "accepted" }],
