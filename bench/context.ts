@@ -1,0 +1,35 @@
+/** What every measurement gets: the server, the runtimes asked for, how thorough to be, and the contenders kept running between measurements. */
+
+import type { OsUser } from "../gateway/embedded/process.ts";
+import { type Contenders, startContenders } from "./stage/contenders.ts";
+import type { RuntimeName } from "./stage/gateway.ts";
+import type { PostgresServer } from "./stage/postgres.ts";
+
+export interface Context {
+  readonly dir: string;
+  readonly server: PostgresServer;
+  readonly user: OsUser | undefined;
+  readonly runtimes: readonly RuntimeName[];
+  readonly quick: boolean;
+  /** Tells how far it is. */
+  say(text: string): void;
+  /** Started when first asked for. */
+  contenders(): Promise<Contenders>;
+  stopContenders(): Promise<void>;
+}
+
+export function createContext(parts: Omit<Context, "contenders" | "stopContenders">): Context {
+  let started: Promise<Contenders> | undefined;
+  return {
+    ...parts,
+    contenders() {
+      started ??= startContenders(parts.dir, parts.server, parts.user, parts.runtimes);
+      return started;
+    },
+    async stopContenders() {
+      const running = await started?.catch(() => undefined); // what failed to start has stopped itself
+      started = undefined;
+      await running?.stop();
+    },
+  };
+}

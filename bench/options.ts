@@ -1,0 +1,54 @@
+/** The benchmark's command line. */
+import { parseArgs } from "node:util";
+import { type RuntimeName, runtimes } from "./stage/gateway.ts";
+
+export interface Options {
+  readonly quick: boolean;
+  readonly help: boolean;
+  /** Names of measurements; all when empty. */
+  readonly only: readonly string[];
+  readonly runtimes: readonly RuntimeName[];
+  readonly out: string;
+  /** Puts the tables into docs/performance.md. */
+  readonly docs: boolean;
+}
+
+export const defaultOut = "bench/results/latest.json";
+
+/** @throws Error in plain words for anything unknown. */
+export function parseOptions(argv: readonly string[], measurements: readonly string[]): Options {
+  const { values } = parseArgs({
+    args: [...argv],
+    options: {
+      quick: { type: "boolean", default: false },
+      help: { type: "boolean", short: "h", default: false },
+      only: { type: "string", multiple: true, default: [] },
+      runtimes: { type: "string", default: runtimes.join(",") },
+      out: { type: "string", default: defaultOut },
+      docs: { type: "boolean", default: false },
+    },
+  });
+  return {
+    ...{ quick: values.quick, help: values.help, out: values.out, docs: values.docs },
+    only: pick("--only", values.only.join(","), measurements),
+    runtimes: pick("--runtimes", values.runtimes, runtimes),
+  };
+}
+
+function pick<T extends string>(option: string, list: string, known: readonly T[]): T[] {
+  const names = list.split(",").filter((name) => name !== "");
+  const unknown = names.find((name) => !known.includes(name as T));
+  if (unknown !== undefined) throw new Error(`${option}: "${unknown}" is none of ${known.join(", ")}`);
+  return [...new Set(names as T[])];
+}
+
+export function formatHelp(measurements: readonly string[]): string {
+  return `npm run bench -- [options]
+
+  --quick              fewer runs and shorter ones, under 3 minutes: for a first look, not for conclusions
+  --only NAME[,NAME]   ${measurements.join(", ")}
+  --runtimes LIST      of ${runtimes.join(",")}; all by default
+  --out FILE           every sample as JSON, by default ${defaultOut}
+  --docs               puts the tables into docs/performance.md
+`;
+}
