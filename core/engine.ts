@@ -41,7 +41,8 @@ export interface RunningRelay {
   cancel(): void;
   terminate(error: GatewayError): void;
   drain(error: GatewayError): void;
-  sweep(clientIdleTimeoutMs: number): void;
+  /** 0 = no such deadline. */
+  sweep(clientIdleTimeoutMs: number, slowReaderTimeoutMs: number): void;
 }
 
 /** An engine whose sessions are proxied to a database. `Login` and `Lease` are its own shapes of the two. */

@@ -215,6 +215,14 @@ export const refusals = {
     log: "info",
     help: "Keep the client pool's idle time below client_idle_timeout (1800 s).",
   },
+  slow_reader: {
+    sqlstate: "57P05",
+    severity: "FATAL",
+    http: 408,
+    code: "timeout",
+    log: "warn",
+    help: "Read results as they come, page through them with a cursor, or raise slow_reader_timeout_s.",
+  },
   revoked: {
     sqlstate: "57P01",
     severity: "FATAL",

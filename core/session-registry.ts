@@ -14,6 +14,8 @@ export interface SessionTimeouts {
   readonly loginTimeoutMs: number;
   /** Without a statement for this long, the client is told 57P05; 0 = none. */
   readonly clientIdleTimeoutMs: number;
+  /** A client that accepts nothing for this long is ended; 0 or absent = never. */
+  readonly slowReaderTimeoutMs?: number;
   /** Most clients that have not logged in; beyond it the oldest of them goes. */
   readonly maxUnauthenticated: number;
 }
@@ -221,9 +223,9 @@ export class SessionRegistry {
   #sweep(): void {
     const now = this.#clock.nowMs();
     this.nowMs = now;
-    const { loginTimeoutMs, clientIdleTimeoutMs } = this.#timeouts;
+    const { loginTimeoutMs, clientIdleTimeoutMs, slowReaderTimeoutMs = 0 } = this.#timeouts;
     for (const session of [...this.#sessions]) {
-      if (session.relay) session.relay.sweep(clientIdleTimeoutMs);
+      if (session.relay) session.relay.sweep(clientIdleTimeoutMs, slowReaderTimeoutMs);
       else if (!session.isSettled && loginTimeoutMs > 0 && now - session.openedAtMs > loginTimeoutMs) {
         session.terminate(new GatewayError("login_timeout", `login was not finished within login_timeout_ms (${loginTimeoutMs})`));
       }

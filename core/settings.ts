@@ -107,6 +107,14 @@ export const settings = {
     reload: true,
     help: "A client that sends nothing for this long is disconnected (57P05); 0 disables.",
   },
+  slow_reader_timeout_s: {
+    type: "duration",
+    default: 60,
+    min: 0,
+    max: day_s,
+    reload: true,
+    help: "A client that accepts nothing of a result for this long is disconnected and its query cancelled; 0 disables.",
+  },
   server_idle_timeout_s: {
     type: "duration",
     default: 1800,

@@ -94,6 +94,8 @@ export class Relay {
   #cancelsInFlight = 0;
   #runningSinceMs = 0;
   #activeAtMs: number;
+  /** Since when the client accepts nothing. */
+  #stalledSinceMs: number | undefined;
   #drainError: GatewayError | undefined;
   /** The backend sent a FATAL error. */
   #saidGoodbye = false;
@@ -114,7 +116,10 @@ export class Relay {
   start(early: Uint8Array): void {
     const clientSink: PipeSink = {
       data: (chunk) => this.#fromClient(chunk),
-      drain: () => this.#backend.resume(),
+      drain: () => {
+        this.#stalledSinceMs = undefined;
+        this.#backend.resume();
+      },
       closed: () => this.#clientGone(),
     };
     const backendSink: PipeSink = {
@@ -163,9 +168,14 @@ export class Relay {
   }
 
   /** Deadlines, kept by one sweep over all sessions. */
-  sweep(clientIdleTimeoutMs: number): void {
+  sweep(clientIdleTimeoutMs: number, slowReaderTimeoutMs: number): void {
     if (this.#isOver) return;
     const now = this.#deps.nowMs();
+    if (slowReaderTimeoutMs > 0 && this.#stalledSinceMs !== undefined && now - this.#stalledSinceMs > slowReaderTimeoutMs) {
+      const seconds = slowReaderTimeoutMs / 1000;
+      this.terminate(new GatewayError("slow_reader", `the client accepted nothing for slow_reader_timeout_s (${seconds})`));
+      return;
+    }
     if (!this.isBusy) {
       if (clientIdleTimeoutMs > 0 && now - this.#activeAtMs > clientIdleTimeoutMs) {
         this.#end(new GatewayError("client_idle", "terminating connection due to client_idle_timeout"), this.#isAtRest());
@@ -338,7 +348,10 @@ export class Relay {
     }
     if (at < chunk.length) this.#backendCarry = new Uint8Array(chunk.subarray(at)) /* a copy: it must not keep the chunk alive */;
     if (at > from) flowing = this.#client.write(from === 0 && at === chunk.length ? chunk : chunk.subarray(from, at)) && flowing;
-    if (!flowing) this.#backend.pause();
+    if (!flowing) {
+      this.#backend.pause();
+      this.#stalledSinceMs ??= this.#deps.nowMs();
+    }
     this.#afterBackend();
   }
 
