@@ -3,6 +3,7 @@
 export class Cleanup {
   readonly #steps: { readonly what: string; readonly undo: () => Promise<void> | void }[] = [];
   readonly #onFailure: (what: string, error: unknown) => void;
+  #running: Promise<void> | undefined;
 
   /** `onFailure` hears of a step that could not be undone; the others are undone all the same. */
   constructor(onFailure: (what: string, error: unknown) => void) {
@@ -13,7 +14,13 @@ export class Cleanup {
     this.#steps.push({ what, undo });
   }
 
-  async run(): Promise<void> {
+  /** Called again, it waits for the same end. */
+  run(): Promise<void> {
+    this.#running ??= this.#undoAll();
+    return this.#running;
+  }
+
+  async #undoAll(): Promise<void> {
     for (let step = this.#steps.pop(); step; step = this.#steps.pop()) {
       try {
         await step.undo();

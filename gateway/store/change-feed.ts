@@ -17,6 +17,7 @@ export interface ChangeFeedOptions {
 
 const firstRetryMs = 100;
 const longestRetryMs = 5_000;
+const longestCatchUpMs = 1_000;
 
 export class ChangeFeed {
   readonly #options: ChangeFeedOptions;
@@ -57,6 +58,20 @@ export class ChangeFeed {
   onDeployment(listener: (deploymentId: string | undefined) => void): () => void {
     this.#deploymentListeners.add(listener);
     return () => this.#deploymentListeners.delete(listener);
+  }
+
+  /**
+   * Resolves when every change committed before has been told to this instance's listeners: who hears that a write is done finds it in force here.
+   * A server answers a query only after the notifications before it. Not waited for while the feed is away, nor long: it is a courtesy.
+   */
+  async caughtUp(): Promise<void> {
+    const client = this.#client;
+    if (!client) return;
+    const done = new AbortController();
+    const patience = this.#options.clock.sleep(longestCatchUpMs, done.signal).catch(() => undefined); // aborted below
+    const asked = client.query("select 1").catch(() => undefined); // a lost connection is told by its own events
+    await Promise.race([asked, patience]);
+    done.abort();
   }
 
   async #connect(): Promise<void> {

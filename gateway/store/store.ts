@@ -42,6 +42,7 @@ export interface Store {
   readonly presenceKey: number;
   /** What the data path reads. */
   readonly routes: RouteSource;
+  /** Resolves when what it announced has reached this instance's own listeners. */
   transaction<T>(work: (trx: Transaction<Tables>) => Promise<T>): Promise<T>;
   /** Holds a named lock across instances while `work` runs. Never nested. */
   withLock<T>(name: string, mode: LockMode, work: () => Promise<T>): Promise<T>;
@@ -108,7 +109,11 @@ export async function openStore(options: StoreOptions): Promise<Store> {
     db,
     presenceKey,
     routes: new StoreRouteSource(db, options.clock, onChange),
-    transaction: (work) => db.transaction().execute(work),
+    async transaction(work) {
+      const result = await db.transaction().execute(work);
+      await feed.caughtUp();
+      return result;
+    },
     withLock: (name, mode, work) => withAdvisoryLock(lockPool, name, mode, work),
     onChange,
     onDeployment: (listener) => feed.onDeployment(listener),
