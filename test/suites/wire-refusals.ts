@@ -170,6 +170,20 @@ export function describeRefusals(fleetOf: () => Fleet): void {
       expect(fieldsOf(messages[0]).C).toBe("08P01");
     });
 
+    it("a key revoked or rotated a moment ago; one made a moment ago comes in", async () => {
+      for (let i = 0; i < 10; i++) {
+        await (await connect(fleet.gateway, fleet.tenant("wayne"))).end(); // what is known of the database is known already
+        const { id, password } = await fleet.makeKey({ scope_type: "tenant", scope_values: ["wayne"] });
+        await (await connect(fleet.gateway, { ...fleet.tenant("wayne"), password })).end();
+        const { body } = await fleet.api("POST", `/apikeys/${id}/rotate`, {});
+        expect((await failure(connect(fleet.gateway, { ...fleet.tenant("wayne"), password }))).code).toBe("28P01");
+        const rotated = { ...fleet.tenant("wayne"), password: body.proxy_password as string };
+        await (await connect(fleet.gateway, rotated)).end();
+        await fleet.api("DELETE", `/apikeys/${id}`);
+        expect((await failure(connect(fleet.gateway, rotated))).code).toBe("28P01");
+      }
+    });
+
     it("connection strings the API hands out open what they name", async () => {
       const { body } = await fleet.api("POST", "/apikeys", { name: "strings", scope_type: "workspace", scope_values: ["other_app"] });
       const targets = (body.connection_strings as string[]).map(parseTarget);
