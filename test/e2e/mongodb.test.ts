@@ -26,8 +26,6 @@ interface Case {
   /** More of the connection string's options. */
   readonly options?: string;
   readonly expected: readonly [code: number, codeName: string, text: string];
-  /** Where SCRAM clients are told. */
-  readonly step?: "login" | "command";
 }
 
 /** As the API hands them out, and as people write them: SCRAM, with nothing said of the server's kind. */
@@ -36,6 +34,8 @@ type Mechanism = keyof typeof mechanisms;
 
 const redirect = 'blueprint "shop" is MongoDB; this gateway does not proxy MongoDB yet. Connect to it directly at db.example:27017.';
 const wrongEngine = 'blueprint "myapp" is PostgreSQL, not MongoDB. Connect via the postgres proxy instead.';
+/** Enough to see each TLS library there is meet the other runtimes' listeners. */
+const differentTls = ["mongodb (Node)", "mongodb (Bun)", "pymongo", "Go driver", "Java driver (last cause)"];
 const table = new EngineTable("MongoDB");
 const ready: MongoClient[] = [];
 let fleet: Fleet;
@@ -102,28 +102,37 @@ function casesOf(password: string, wayne: string): Case[] {
       password,
       expected: denied("credential is project-scoped; direct-tenant connections require a tenant-scoped or workspace-scoped key"),
     },
-    { situation: "no credentials", database: "shop_workspace", expected: denied("command find requires authentication"), step: "command" },
+    { situation: "no credentials", database: "shop_workspace", expected: denied("command find requires authentication") },
     { situation: "without TLS, from this machine", database: "shop_workspace", password, tls: false, expected: elsewhere(redirect) },
   ];
 }
 
 /** Tries every case with both mechanisms, which must show the same; notes what it saw before it is judged. */
 async function check(client: MongoClient, cases: readonly Case[], to: Server = server): Promise<void> {
-  const seen = new Map<Mechanism, string[]>();
-  for (const mechanism of ["PLAIN", "SCRAM"] as const) {
+  const expected = cases.map((each) => client.shown(...each.expected));
+  for (const mechanism of ["SCRAM", "PLAIN"] as const) {
     const uris = cases.map((each) => formatUri(to, mechanism, each));
-    seen.set(mechanism, await client.run(uris, to.caFile));
-  }
-  if (to === server) for (const [at, text] of seen.get("SCRAM")!.entries()) table.saw(client.name, cases[at]!.situation, text);
-  expect(seen.get("SCRAM")).toEqual(cases.map(({ expected, step = "login" }) => client.shown(...expected, step)));
-  // Some drivers send PLAIN to $external, so that the database is known with the first command only: the step may differ, the text not.
-  for (const [at, text] of seen.get("PLAIN")!.entries()) {
-    const { expected } = cases[at]!;
-    expect([client.shown(...expected, "login"), client.shown(...expected, "command")]).toContain(text);
+    const seen = await client.run(uris, to.caFile);
+    if (to === server && mechanism === "SCRAM") for (const [at, text] of seen.entries()) table.saw(client.name, cases[at]!.situation, text);
+    expect(seen.map((text) => withoutPrefix(client, text))).toEqual(expected);
   }
 }
 
-describe("MongoDB's clients", () => {
+function withoutPrefix({ loginPrefix }: MongoClient, text: string): string {
+  return loginPrefix ? text.replace(loginPrefix, "") : text;
+}
+
+/** Does `work` with settings in force, and takes them back. */
+async function withConfig(config: Readonly<Record<string, unknown>>, work: () => Promise<void>): Promise<void> {
+  await fleet.reload(config);
+  try {
+    await work();
+  } finally {
+    await fleet.reload({});
+  }
+}
+
+describe("MongoDB's clients", { timeout: 300_000 }, () => {
   it.for(mongoClients)("$name: redirects and refusals, by PLAIN and SCRAM", async (client, { skip }) => {
     if (!ready.includes(client)) skip("its toolchain is missing; see docs/engines.md");
     await check(client, casesOf(fleet.project().password, fleet.tenant("wayne").password));
@@ -133,7 +142,7 @@ describe("MongoDB's clients", () => {
     const attempt = { database: "shop_workspace", password: fleet.project().password, options: "authSource=admin&" };
     for (const client of ready) {
       const [seen] = await client.run([formatUri(server, "SCRAM", attempt)], server.caFile);
-      expect(seen).toBe(client.shown(8000, "AtlasError", redirect, "command"));
+      expect(seen).toBe(client.shown(8000, "AtlasError", redirect));
     }
   });
 
@@ -149,41 +158,37 @@ describe("MongoDB's clients", () => {
   });
 
   it("go on watching the server beyond the login timeout, without noticing it", async () => {
-    await fleet.reload({ login_timeout_ms: 1000 });
-    const { password } = fleet.project();
-    const client = new Driver(formatUri(server, "PLAIN", { database: "admin", password, options: "heartbeatFrequencyMS=500&" }));
+    const options = "heartbeatFrequencyMS=500&";
+    const client = new Driver(formatUri(server, "PLAIN", { database: "admin", password: fleet.project().password, options }));
     const troubles: string[] = [];
     for (const event of ["serverHeartbeatFailed", "connectionPoolCleared"] as const) client.on(event, () => troubles.push(event));
-    try {
+    await withConfig({ login_timeout_ms: 1000 }, async () => {
       await client.connect();
       for (let beats = 0; beats < 6; beats++) await once(client, "serverHeartbeatSucceeded");
       expect(await client.db().command({ ping: 1 })).toMatchObject({ ok: 1 });
       expect(troubles).toEqual([]);
-    } finally {
-      await client.close();
-      await fleet.reload({});
-    }
+    }).finally(() => client.close());
   });
 
   it("are told that TLS is required", async () => {
-    await fleet.reload({ tls: { required: "always" } });
     const attempt = { database: "shop_workspace", password: fleet.project().password, tls: false };
     const expected = [18, "AuthenticationFailed", "TLS is required: connect with tls=true"] as const;
-    for (const client of ready) await check(client, [{ situation: "without TLS where it is required", ...attempt, expected }]);
-    await fleet.reload({});
+    await withConfig({ tls: { required: "always" } }, async () => {
+      for (const client of ready) await check(client, [{ situation: "without TLS where it is required", ...attempt, expected }]);
+    });
   });
 
   it("see that there are too many connections", async () => {
-    await fleet.reload({ ip: { max_connections: 1 } });
-    const holding = connect(server.port, "127.0.0.1");
-    holding.write(opMsg({ hello: 1, $db: "admin" }));
-    await once(holding, "data"); // answered, so counted
     const attempt = { database: "shop_workspace", password: fleet.project().password };
     const expected = [18, "AuthenticationFailed", "connection rejected: too many connections from your IP (limit 1)"] as const;
-    for (const client of ready) await check(client, [{ situation: "too many connections", ...attempt, expected }]);
-    holding.destroy();
-    await once(holding, "close");
-    await fleet.reload({});
+    await withConfig({ ip: { max_connections: 1 } }, async () => {
+      const holding = connect(server.port, "127.0.0.1");
+      holding.write(opMsg({ hello: 1, $db: "admin" }));
+      await once(holding, "data"); // answered, so counted
+      for (const client of ready) await check(client, [{ situation: "too many connections", ...attempt, expected }]);
+      holding.destroy();
+      await once(holding, "close");
+    });
   });
 
   it("see a ban, which holds on the PostgreSQL port too", async () => {
@@ -195,7 +200,7 @@ describe("MongoDB's clients", () => {
       const [seen = ""] = await client.run([uri(fleet.project().password)], server.caFile);
       table.saw(client.name, "banned address", seen);
       const [message, seconds] = text.exec(seen) ?? [];
-      expect(seen).toBe(client.shown(18, "AuthenticationFailed", String(message), "login"));
+      expect(withoutPrefix(client, seen)).toBe(client.shown(18, "AuthenticationFailed", String(message)));
       expect(Number(seconds)).toBeLessThanOrEqual(60);
     }
     const other = await psql(fleet.gateway, fleet.project(), "SELECT 1");
@@ -203,7 +208,7 @@ describe("MongoDB's clients", () => {
   });
 });
 
-describe.for(["deno", "bun"] as const)("MongoDB's listener under %s", (runtime) => {
+describe.for(["deno", "bun"] as const)("MongoDB's listener under %s", { timeout: 300_000 }, (runtime) => {
   it("speaks TLS and plaintext, and redirects", async () => {
     const gateway = await startGateway({ runtime, args: ["--mongo-port=0"] });
     try {
@@ -213,7 +218,7 @@ describe.for(["deno", "bun"] as const)("MongoDB's listener under %s", (runtime) 
       const to = { port: body.connection.port, user: credentials.project_id, caFile: credentials.ca_file };
       const attempt = { situation: "", database: "shop_workspace", password: credentials.proxy_password };
       const cases: Case[] = [true, false].map((tls) => ({ ...attempt, tls, expected: [8000, "AtlasError", redirect] }));
-      for (const client of ready) await check(client, cases, to);
+      for (const client of ready.filter(({ name }) => differentTls.includes(name))) await check(client, cases, to);
     } finally {
       await gateway.dispose();
     }
