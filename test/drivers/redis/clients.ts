@@ -64,7 +64,8 @@ const nodeRedis: RedisClient = {
   shown: whole,
   // It never gives up by itself; the probe ends it at the first error it tells.
   shownAtLogin: whole,
-  prepare: () => missing(launchers.node[0], "--input-type=module", "-e", 'import "redis"'),
+  prepare: async () =>
+    (await missing(launchers.node[0], "--input-type=module", "-e", 'import "redis"')) && "the npm package `redis` is not installed",
   run: async (server, attempts) =>
     toLines(await run(launchers.node[0], [join(here, "probe-node-redis.mjs"), ...toArguments(server, attempts)]), attempts),
 };
@@ -72,8 +73,8 @@ const nodeRedis: RedisClient = {
 const redisPy: RedisClient = {
   name: "redis-py",
   // It knows these by their first word, which it takes off.
-  shown: (code, text) => (code === "NOPERM" || code === "ERR" ? text : whole(code, text)),
-  shownAtLogin: (code, text) => (code === "ERR" ? text : whole(code, text)),
+  shown: (_code, text) => text,
+  shownAtLogin: (_code, text) => text,
   prepare: () => missing("python3", "-c", "import redis"),
   run: async (server, attempts) => toLines(await run("python3", [join(here, "probe.py"), ...toArguments(server, attempts)]), attempts),
 };
