@@ -12,6 +12,7 @@ import { accountEndpoints } from "./routes/accounts.ts";
 import { apiKeyEndpoints } from "./routes/apikeys.ts";
 import { blueprintEndpoints } from "./routes/blueprints.ts";
 import { deploymentEndpoints } from "./routes/deployments.ts";
+import { operationsEndpoints } from "./routes/operations.ts";
 import { projectEndpoints } from "./routes/projects.ts";
 import { serviceEndpoints } from "./routes/service.ts";
 import { settingEndpoints } from "./routes/settings.ts";
@@ -30,6 +31,7 @@ export const endpoints = [
   ...tenantEndpoints,
   ...settingEndpoints,
   ...deploymentEndpoints,
+  ...operationsEndpoints,
 ] as const;
 
 const open = { who: "open" } as const;
@@ -112,5 +114,8 @@ function describeApi(app: Pick<OpenAPIHono<ApiEnv>, "getOpenAPI31Document" | "op
     servers: [{ url: deps.info.apiUrl }],
   });
   const apiKey = { type: "http" as const, scheme: "bearer", description: "An API key (`tenantsdb_sk_…`), or the token POST /login returns." };
-  return { ...document, components: { ...document.components, securitySchemes: { api_key: apiKey } } };
+  const operator = { type: "http" as const, scheme: "bearer", description: "`operator_token` of the gateway's configuration." };
+  const metrics = { type: "http" as const, scheme: "bearer", description: "`metrics_token` of the configuration; not needed on loopback." };
+  const securitySchemes = { api_key: apiKey, operator_token: operator, metrics_token: metrics };
+  return { ...document, components: { ...document.components, securitySchemes } };
 }

@@ -4,6 +4,7 @@ import type { Clock } from "../core/clock.ts";
 import type { ControlPlane } from "../core/control-plane.ts";
 import type { Log } from "../core/log.ts";
 import type { Account, Credential, Tenant, Workspace } from "../core/model.ts";
+import type { Operations } from "../core/operations.ts";
 import type { Role } from "../core/role.ts";
 import type { Scope } from "../core/scope.ts";
 import type { RateLimiter, RateLimits } from "./rate-limit.ts";
@@ -29,12 +30,22 @@ export interface ApiInfo {
   readonly redis?: Endpoint | undefined;
 }
 
+/** Bearer tokens that belong to no project; undefined: nobody has one. */
+export interface Tokens {
+  readonly operator?: string | undefined;
+  readonly metrics?: string | undefined;
+}
+
 export interface ApiDeps {
   readonly control: ControlPlane;
   readonly clock: Clock;
   readonly log: Log;
   readonly info: ApiInfo;
   readonly signupEnabled: boolean;
+  /** The gateway around the API; without it its routes are forbidden and changes are not recorded. */
+  readonly operations?: Operations | undefined;
+  /** The configured tokens as of the last reload. */
+  readonly tokens?: (() => Tokens) | undefined;
   /** Defaults: {@link defaultRateLimits}. */
   readonly rateLimits?: Partial<RateLimits> | undefined;
   /** Origins beside `info.apiUrl` that browsers may send state changes from. */
@@ -65,7 +76,9 @@ export interface ApiEnv {
     api: ApiDeps;
     limiter: RateLimiter;
     requestId: string;
-    /** Set on every route that is not open. */
+    /** Fields of a successful answer, for the record of changes. */
+    answered: Readonly<Record<string, unknown>> | undefined;
+    /** Set on every route that is for keys and sessions. */
     principal: Principal;
     /** Set on routes whose policy names P, W or T. */
     access: Access;

@@ -2,6 +2,7 @@
 import type { RouteConfig, RouteHandler } from "@hono/zod-openapi";
 import { bodyLimit } from "hono/body-limit";
 import { GatewayError } from "../core/errors.ts";
+import { recordChanges } from "./audit.ts";
 import type { ApiEnv } from "./context.ts";
 import { ErrorAnswer } from "./envelope.ts";
 import { enforce, type Policy } from "./policy.ts";
@@ -24,7 +25,7 @@ const policies = new WeakMap<object, Policy>();
 /** Statements and their parameters may be larger than other bodies. */
 export const queryBodyBytes = 10 * 1024 * 1024;
 
-/** Checks run in this order: authentication and policy, body size, input, handler. */
+/** Checks run in this order: authentication and policy, body size, input, handler; then the change is recorded. */
 export function endpoint<P extends string, R extends Omit<RouteConfig, "path" | "middleware"> & { path: P }>(
   options: EndpointOptions,
   route: R,
@@ -32,12 +33,19 @@ export function endpoint<P extends string, R extends Omit<RouteConfig, "path" | 
 ): { route: R; handler: RouteHandler<R, ApiEnv> } {
   const documented = {
     ...route,
-    security: options.policy.who === "open" ? [] : [{ api_key: [] }],
+    security: securityOf(options.policy),
     responses: { ...route.responses, default: errorResponse },
-    middleware: [enforce(options.policy), limitBody(options.maxBodyBytes ?? 1024 * 1024)],
+    middleware: [enforce(options.policy), recordChanges(route), limitBody(options.maxBodyBytes ?? 1024 * 1024)],
   };
   policies.set(documented, options.policy);
   return { route: documented, handler };
+}
+
+/** Names of the security schemes in the OpenAPI document. */
+function securityOf({ who }: Policy): Record<string, string[]>[] {
+  if (who === "open") return [];
+  if (who === "operator") return [{ operator_token: [] }];
+  return who === "metrics" ? [{ metrics_token: [] }] : [{ api_key: [] }];
 }
 
 const errorResponse = {

@@ -16,6 +16,7 @@ type Success<S extends SuccessStatus, T> = Response &
 
 function succeed<S extends SuccessStatus, T extends object>(c: Context<ApiEnv>, status: S, fields: T): Success<S, T> {
   const body: object = { success: true, http_status: status, code: codes[status], ...fields };
+  c.set("answered", fields as Record<string, unknown>);
   return c.json(body, status) as unknown as Success<S, T>;
 }
 

@@ -6,15 +6,19 @@ import { type Role, roleCovers } from "../core/role.ts";
 import { isTenantId, isWorkspaceName, type Scope, scopeCoversTenant, scopeCoversWorkspace } from "../core/scope.ts";
 import { authenticate } from "./authenticate.ts";
 import type { Access, ApiContext, ApiEnv } from "./context.ts";
+import { assertMayReadMetrics, assertOperator } from "./token.ts";
 
 /**
  * `open`: anybody. `account`: a session, or a project-scoped admin key. `owner`: the same, for the project in the path.
+ * `operator`: operator_token of the configuration. `metrics`: anybody on loopback, else metrics_token.
  * P: project scope. W: also a workspace-scoped key for its own. T: also a tenant-scoped key for its own.
  */
 export type Policy =
   | { readonly who: "open" }
   | { readonly who: "account" }
   | { readonly who: "owner" }
+  | { readonly who: "operator" }
+  | { readonly who: "metrics" }
   | {
       readonly who: "P" | "W" | "T";
       readonly role: Role;
@@ -27,7 +31,9 @@ export type Policy =
 /** The middleware that enforces `policy`, run before any input is read. */
 export function enforce(policy: Policy): MiddlewareHandler<ApiEnv> {
   return async (c, next) => {
-    if (policy.who !== "open") {
+    if (policy.who === "operator") await assertOperator(c);
+    else if (policy.who === "metrics") await assertMayReadMetrics(c);
+    else if (policy.who !== "open") {
       c.set("principal", await authenticate(c));
       if (policy.who === "account") assertAccountAccess(c);
       else if (policy.who === "owner") await assertOwner(c);

@@ -1,7 +1,7 @@
 /** Puts a gateway together from a configuration: server, store, control plane, listeners, API; and takes it apart again in reverse. */
 import { readFile } from "node:fs/promises";
 import { resolve } from "node:path";
-import { createApi } from "../api/app.ts";
+import { type ApiDeps, createApi } from "../api/app.ts";
 import type { Clock } from "../core/clock.ts";
 import type { Config } from "../core/config.ts";
 import type { ControlPlane } from "../core/control-plane.ts";
@@ -16,6 +16,7 @@ import { closeWithin, Doors } from "./doors.ts";
 import { type Listeners, openListeners } from "./listeners.ts";
 import { loadMasterKey } from "./master-key.ts";
 import { listenError } from "./open-port.ts";
+import { createOperations } from "./operations/operations.ts";
 import type { Runtime } from "./runtime/runtime.ts";
 import { openExisting, openServer, type ServerTarget } from "./server-target.ts";
 import { type ClusterTarget, createSqlDialer } from "./sql-dialer.ts";
@@ -94,13 +95,18 @@ async function assemble(options: StartOptions, cleanup: Cleanup): Promise<Gatewa
     tls,
     routes: store.routes,
     clusters: mapValues(clusters, (each) => each.address),
-    reassertRolePassword: admin.reassertRolePassword,
+    restoreRole: admin.restoreRole,
   });
   const doors = new Doors();
   cleanup.add("listeners", () => doors.close(0));
   doors.add((graceMs) => listeners.drain(graceMs));
+  listeners.sessions.onIdentified = ({ credential }) => control.noteUse(credential.id);
   const info = { version: await readVersion(), apiUrl: "", caFile, ...describeEndpoints(config, listeners.ports) };
-  const apiPort = config.api_port < 0 ? undefined : await openApi({ ...options, control, info }, doors);
+  let current = config;
+  const inForce = () => current;
+  const operations = createOperations({ listeners, store, clock, log, version: info.version, runtime: runtime.name, config: inForce });
+  cleanup.add("operations", () => operations.stop());
+  const apiPort = config.api_port < 0 ? undefined : await openApi({ ...options, control, info, operations, inForce }, doors);
   if (apiPort !== undefined) info.apiUrl = `http://${urlHost(config)}:${apiPort}`;
   return {
     control,
@@ -114,6 +120,7 @@ async function assemble(options: StartOptions, cleanup: Cleanup): Promise<Gatewa
     failed: server.ended.then((reason) => `the embedded PostgreSQL ended (${reason}); its log is in the data directory`),
     listeners,
     async reload(next) {
+      current = next;
       listeners.reload(next);
       await watch.check();
     },
@@ -178,13 +185,20 @@ function controlConfig(config: Config, clusterIds: readonly string[]) {
   };
 }
 
-async function openApi(deps: StartOptions & { control: ControlPlane; info: Parameters<typeof createApi>[0]["info"] }, doors: Doors): Promise<number> {
-  const { config, control, clock, log, info } = deps;
+interface OpenApiDeps extends StartOptions, Pick<ApiDeps, "control" | "info" | "operations"> {
+  /** The configuration as of the last reload. */
+  readonly inForce: () => Config;
+}
+
+async function openApi(deps: OpenApiDeps, doors: Doors): Promise<number> {
+  const { config, control, clock, log, info, operations, inForce } = deps;
   const app = createApi({
     control,
     clock,
     log,
     info,
+    operations,
+    tokens: () => ({ operator: inForce().operator_token, metrics: inForce().metrics_token }),
     signupEnabled: config.signup_enabled,
     rateLimits: { requestsPerS: config["api.rate_per_s"], violations: config["api.ban_violations"], banS: config["api.ban_s"] },
   });

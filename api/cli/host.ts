@@ -15,6 +15,8 @@ export interface CliHost {
   readonly stdout: Output;
   readonly stderr: Output;
   readonly fetch: typeof fetch;
+  /** False on a terminal, where nobody has piped anything in. */
+  readonly hasInput: boolean;
   /** Everything on standard input. */
   readInput(): Promise<string>;
   /** Asks on the terminal without showing what is typed; undefined where there is no terminal. */
@@ -33,6 +35,7 @@ export function processHost(): CliHost {
     stdout: { isTTY: process.stdout.isTTY === true, write: (text) => void process.stdout.write(text) },
     stderr: { isTTY: process.stderr.isTTY === true, write: (text) => void process.stderr.write(text) },
     fetch,
+    hasInput: process.stdin.isTTY !== true,
     readInput,
     readSecret,
     run: runProgram,

@@ -6,6 +6,7 @@ import { addBlueprintCommands } from "./commands/blueprints.ts";
 import { addCompletionCommand } from "./commands/completion.ts";
 import { addConfigCommands } from "./commands/config.ts";
 import { addDeploymentCommands } from "./commands/deployments.ts";
+import { addOperationsCommands } from "./commands/operations.ts";
 import { addProjectCommands } from "./commands/projects.ts";
 import { addPsqlCommand } from "./commands/psql.ts";
 import { addQueryCommand } from "./commands/query.ts";
@@ -66,6 +67,7 @@ const commandGroups: readonly ((program: Command, session: CliSession) => void)[
   addTenantCommands,
   addDeploymentCommands,
   addQueryCommand,
+  addOperationsCommands,
   addPsqlCommand,
   addCompletionCommand,
   addVersionCommand,

@@ -4,6 +4,7 @@ import type { ClusterAdmin } from "../../core/cluster-admin.ts";
 import type { Log } from "../../core/log.ts";
 import type { Cluster } from "../../core/model.ts";
 import type { Secrets } from "../../core/secrets.ts";
+import { CredentialUses } from "../store/credential-uses.ts";
 import type { Store } from "../store/store.ts";
 import { Background } from "./background.ts";
 import { Batches } from "./batches.ts";
@@ -64,6 +65,8 @@ export interface ControlContext {
   readonly background: Background;
   /** Reads of capture logs, shared by callers that come at the same time. */
   readonly syncs: Batches<number>;
+  /** When credentials were last used. */
+  readonly uses: CredentialUses;
 }
 
 export function makeContext(options: ControlOptions): ControlContext {
@@ -75,6 +78,7 @@ export function makeContext(options: ControlOptions): ControlContext {
     claims: new Claims(options.store),
     background: new Background(options.log),
     syncs: new Batches(),
+    uses: new CredentialUses(options.store.db, options.clock, options.log),
   };
 }
 

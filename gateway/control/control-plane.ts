@@ -26,6 +26,8 @@ export interface RunningControlPlane extends ControlPlane {
   sweep(): Promise<void>;
   /** Resolves when no work is left in the background. */
   settled(): Promise<void>;
+  /** A client has proven this credential. Written later, in a batch. */
+  noteUse(credentialId: string): void;
 }
 
 /** @throws RangeError for a configuration without clusters. */
@@ -112,7 +114,7 @@ function bindLife(
   context: ControlContext,
   queue: JobQueue,
   stopping: AbortController,
-): Pick<RunningControlPlane, "start" | "stop" | "sweep" | "settled"> {
+): Pick<RunningControlPlane, "start" | "stop" | "sweep" | "settled" | "noteUse"> {
   let stopSweeping: (() => void) | undefined;
   return {
     async start() {
@@ -128,9 +130,11 @@ function bindLife(
       stopping.abort(new Error("the control plane is stopping"));
       await context.background.stop();
       await queue.stop();
+      await context.uses.stop();
     },
     sweep: () => sweep(context, queue),
     settled: () => context.background.settled(),
+    noteUse: (credentialId) => context.uses.note(credentialId),
   };
 }
 

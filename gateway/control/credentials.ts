@@ -13,9 +13,6 @@ import { badRequest, checkLabel } from "./inputs.ts";
 import { decodeCursor, pageLimit, toListing } from "./paging.ts";
 import { getProject, projectNotFound } from "./projects.ts";
 
-/** `last_used_at` is for people; it is not written more often than this. */
-const usedAtStepMs = 60_000;
-
 export async function authenticateKey(context: ControlContext, apiKey: string): Promise<Credential | undefined> {
   const now = nowDate(context);
   const row = await context.store.db
@@ -31,15 +28,9 @@ export async function authenticateKey(context: ControlContext, apiKey: string): 
     .where("p.state", "=", "ready")
     .executeTakeFirst();
   if (!row) return undefined;
-  if (row.last_used_at === null || now.getTime() - row.last_used_at.getTime() > usedAtStepMs) noteUse(context, row.id, now);
+  context.uses.note(row.id);
   const verifiers = await loadVerifiers(context.store.db, [row.id]);
   return toCredential(row, verifiers.get(row.id) ?? []);
-}
-
-function noteUse(context: ControlContext, credentialId: string, now: Date): void {
-  context.background.run("noting a key's use", async () => {
-    await context.store.db.updateTable("credentials").set({ last_used_at: now }).where("id", "=", credentialId).execute();
-  });
 }
 
 /** Revoked ones are gone from the list. */

@@ -177,4 +177,28 @@ create table tenantry.deployment_results (
 );
 `;
 
-export const migrations: readonly Migration[] = [{ version: 1, name: "first tables", sql: first }];
+// No foreign keys: the record outlives what it is about.
+const audit = `
+create table tenantry.audit (
+  id bigint generated always as identity primary key,
+  project_id text not null,
+  at timestamptz not null,
+  credential_id text,
+  account_id text,
+  actor text not null,
+  action text not null,
+  target text,
+  before jsonb,
+  after jsonb,
+  status integer not null,
+  address text not null,
+  request_id text not null
+);
+create index audit_project on tenantry.audit (project_id, id desc);
+create index audit_time on tenantry.audit (project_id, at);
+`;
+
+export const migrations: readonly Migration[] = [
+  { version: 1, name: "first tables", sql: first },
+  { version: 2, name: "record of changes", sql: audit },
+];

@@ -172,7 +172,26 @@ export interface DeploymentResultRow {
   attempts: Generated<number>;
 }
 
+/** One change made over the API; see gateway/operations/audit.ts. */
+export interface AuditRow {
+  id: Generated<number>;
+  project_id: string;
+  at: Date;
+  credential_id: Nullable<string>;
+  account_id: Nullable<string>;
+  actor: string;
+  /** Method and route: `POST /tenants/{id}/suspend`. */
+  action: string;
+  target: Nullable<string>;
+  before: ColumnType<Record<string, unknown> | null, string | null, never>;
+  after: ColumnType<Record<string, unknown> | null, string | null, never>;
+  status: number;
+  address: string;
+  request_id: string;
+}
+
 export interface Tables {
+  audit: AuditRow;
   accounts: AccountRow;
   account_sessions: AccountSessionRow;
   projects: ProjectRow;

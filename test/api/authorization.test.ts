@@ -26,7 +26,7 @@ function pathOf(row: PolicyRow, world: World, ids: { workspace: string; tenant: 
         : row.path.startsWith("/deployments")
           ? world.deploymentId
           : ids.other;
-  return row.path.replace(":id", id).replace(":name", ids.workspace).replace(":version", "1");
+  return row.path.replace(":id", id).replace(":ip", "192.0.2.1").replace(":name", ids.workspace).replace(":version", "1");
 }
 
 function ownPath(row: PolicyRow, world: World): string {
@@ -35,6 +35,8 @@ function ownPath(row: PolicyRow, world: World): string {
 
 function expectedRefusal(row: PolicyRow, scope: ScopeType, role: (typeof roles)[number]): string | undefined {
   const { policy } = row;
+  if (policy.who === "operator") return "forbidden";
+  if (policy.who === "metrics") return "unauthorized";
   if (!reach[policy.who]!.includes(scope)) return "scope_denied";
   const needed = "role" in policy ? policy.role : "admin";
   return roleCovers(role, needed) ? undefined : "role_required";
@@ -76,7 +78,7 @@ describe("authorization", () => {
           });
           const refusal = expectedRefusal(row, scope, role);
           if (refusal) {
-            expect(answer.body, `${scope} ${role}`).toMatchObject({ http_status: 403, code: refusal });
+            expect(answer.body, `${scope} ${role}`).toMatchObject({ http_status: refusal === "unauthorized" ? 401 : 403, code: refusal });
             expect(world.control.calls).toEqual([]);
           } else {
             expect([200, 201, 202, 400, 404], `${scope} ${role}: ${JSON.stringify(answer.body)}`).toContain(answer.status);

@@ -36,6 +36,13 @@ describe("tdb", () => {
     ["deployments create --blueprint myapp --all", "0 of 3 done"],
     ["deployments create --blueprint myapp --version 2 --tenant wayne,globex", "myapp version 2"],
     ["query --tenant wayne --query SELECT", "SELECT: 1 row, 2 ms"],
+    ["query --tenant wayne SELECT", "SELECT: 1 row, 2 ms"],
+    ["sessions", "myapp__wayne"],
+    ["sessions list", "in_transaction"],
+    ["sessions kill 9f2c41d07ab3", "✓ Session '9f2c41d07ab3' ended"],
+    ["bans", "192.0.2.66"],
+    ["bans lift 192.0.2.66", "✓ Ban of '192.0.2.66' lifted"],
+    ["audit --since 1h --until 2027-01-31T00:00:00Z --credential key_5f --limit 10", "WHO"],
     ["config show", "environment"],
     ["version", "tdb v"],
     ["--version", "tdb v"],
@@ -81,6 +88,29 @@ describe("tdb", () => {
     });
     expect(run.code).toBe(0);
     expect(cli.world.control.calls).toEqual(["queryTenant wayne admin myapp"]);
+  });
+
+  it("reads a piped statement without being told, and never waits for one on a terminal", async () => {
+    const cli = await makeCli();
+    expect(await cli.run(["query", "--tenant", "wayne"], { input: "SELECT 1" })).toMatchObject({ code: 0 });
+    expect(cli.world.control.calls).toEqual(["queryTenant wayne admin myapp"]);
+    const alone = await cli.run(["query", "--tenant", "wayne"], { hasInput: false });
+    expect(alone).toMatchObject({ code: 2, out: "" });
+    expect(alone.err).toContain("give a statement");
+    const twice = await cli.run(["query", "--tenant", "wayne", "SELECT 1", "--query", "SELECT 2"]);
+    expect(twice).toMatchObject({ code: 2 });
+    expect(twice.err).toContain("give the statement once");
+    expect(cli.world.control.calls).toHaveLength(1);
+  });
+
+  it("shows what was changed, and sends the filters", async () => {
+    const cli = await makeCli();
+    await cli.run(["tenants", "suspend", "wayne"]);
+    const shown = await cli.run(["audit", "--since", "1h", "--credential", "key_5f"]);
+    expect(shown.out).toContain("POST /tenants/{id}/suspend");
+    expect(shown.out).toContain("127.0.0.1");
+    expect(cli.world.operations.pages).toMatchObject([{ limit: 100, credentialId: "key_5f" }]);
+    expect(await cli.run(["audit", "--since", "yesterday"])).toMatchObject({ code: 1 });
   });
 });
 

@@ -25,7 +25,10 @@ export interface Cli {
   readonly programs: ProgramRun[];
   /** Called at each sleep of the command line. */
   onSleep: () => Promise<unknown>;
-  run(args: readonly string[], options?: { env?: Record<string, string>; secret?: string; input?: string; isTTY?: boolean }): Promise<CliRun>;
+  run(
+    args: readonly string[],
+    options?: { env?: Record<string, string>; secret?: string; input?: string; isTTY?: boolean; hasInput?: boolean },
+  ): Promise<CliRun>;
   readConfig(): Promise<Record<string, unknown>>;
   configMode(): Promise<number>;
   /** As the gateway's first start leaves it. */
@@ -48,7 +51,7 @@ export async function makeCli(): Promise<Cli> {
     home,
     programs,
     onSleep: async () => {},
-    async run(args, { env = { TDB_API_KEY: world.key }, secret, input = "", isTTY = false } = {}) {
+    async run(args, { env = { TDB_API_KEY: world.key }, secret, input = "", isTTY = false, hasInput = input !== "" } = {}) {
       const written = { out: "", err: "" };
       const writer = (to: "out" | "err") => ({
         isTTY,
@@ -67,6 +70,7 @@ export async function makeCli(): Promise<Cli> {
           if (target.port === "1") throw new TypeError("fetch failed");
           return world.app.request(target.href, init, { remoteAddress: "127.0.0.1" });
         }) as typeof fetch,
+        hasInput,
         readInput: async () => input,
         readSecret: async () => secret,
         async run(command, programArgs, programEnv) {

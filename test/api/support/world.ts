@@ -6,11 +6,13 @@ import type { Log, LogFields } from "../../../core/log.ts";
 import { type Role, roles } from "../../../core/role.ts";
 import type { Scope } from "../../../core/scope.ts";
 import { FakeControl } from "./fake-control.ts";
+import { FakeOperations } from "./fake-operations.ts";
 
 export type ScopeType = Scope["type"];
 
 export interface World {
   readonly control: FakeControl;
+  readonly operations: FakeOperations;
   readonly app: ReturnType<typeof createApi>;
   readonly projectId: string;
   readonly otherProjectId: string;
@@ -38,6 +40,9 @@ export interface Answer {
   // biome-ignore lint/suspicious/noExplicitAny: see above
   readonly body: any;
 }
+
+export const operatorToken = "operator-0123456789abcdef";
+export const metricsToken = "metrics-0123456789abcdef";
 
 /** Project A: workspaces myapp, other_app (tenant mode), controlplane (control mode), shop (MySQL); tenants wayne [myapp], globex [myapp, other_app], solo [other_app]. */
 export async function makeWorld(options: Partial<ApiDeps> = {}): Promise<World> {
@@ -67,9 +72,13 @@ export async function makeWorld(options: Partial<ApiDeps> = {}): Promise<World> 
   const logged: World["logged"] = [];
   const log: Log = { write: (level, event, fields) => void logged.push({ event, fields: { level, ...fields } }) };
   const info = { version: "0.1.0", apiUrl: "http://127.0.0.1:9876", pgHost: "pg.example.com", pgPort: 5432 };
-  const app = createApi({ control, clock: new ManualClock(), log, info, signupEnabled: true, rateLimits: { requestsPerS: 0 }, ...options });
+  const operations = new FakeOperations(projectId);
+  const tokens = () => ({ operator: operatorToken, metrics: metricsToken });
+  const given = { control, operations, tokens, clock: new ManualClock(), log, info, signupEnabled: true, rateLimits: { requestsPerS: 0 } };
+  const app = createApi({ ...given, ...options });
   return {
     control,
+    operations,
     app,
     projectId,
     otherProjectId: b.project.id,

@@ -1,0 +1,261 @@
+/** A running gateway for its administrators: metrics, sessions, bans, clusters, the record of changes. */
+import { z } from "@hono/zod-openapi";
+import { GatewayError } from "../../core/errors.ts";
+import { metricsContentType } from "../../core/metrics.ts";
+import { engineNames } from "../../core/model.ts";
+import type { AuditEntry, Operations, SessionInfo } from "../../core/operations.ts";
+import type { ApiContext } from "../context.ts";
+import { endpoint } from "../endpoint.ts";
+import { answer, badInput, ok, paging } from "../envelope.ts";
+import { notFound } from "../policy.ts";
+import { isoTime, readPage } from "../present.ts";
+import { PageQuery, RoleField, Time } from "../schema.ts";
+
+const policy = { who: "P", role: "admin" } as const;
+
+function operationsOf(c: ApiContext): Operations {
+  const { operations } = c.var.api;
+  if (!operations) throw new GatewayError("forbidden", "this API runs without a gateway; there is nothing to operate");
+  return operations;
+}
+
+const metrics = endpoint(
+  { policy: { who: "metrics" } },
+  {
+    method: "get",
+    path: "/metrics",
+    tags: ["Service"],
+    summary: "Metrics of this instance for Prometheus",
+    description: "Open on loopback; from elsewhere with the configured `metrics_token` as Bearer token.",
+    responses: { 200: { description: "Prometheus' text format", content: { "text/plain": { schema: z.string() } } } },
+  },
+  async (c) => c.text(await operationsOf(c).renderMetrics(), 200, { "Content-Type": metricsContentType }),
+);
+
+const Session = z
+  .object({
+    id: z.string().openapi({ example: "9f2c41d07ab3" }),
+    database_type: z.enum(engineNames),
+    database: z.string().openapi({ example: "myapp__wayne" }),
+    tenant_id: z.string().nullable().openapi({ description: "Null in a workspace.", example: "wayne" }),
+    credential_id: z.string().openapi({ example: "key_5f0c2a" }),
+    credential_name: z.string().openapi({ example: "wayne" }),
+    key: z.string().openapi({ description: "The first characters of its key.", example: "tenantsdb_sk_3cc0…" }),
+    role: RoleField,
+    address: z.string().openapi({ example: "192.0.2.17" }),
+    state: z.enum(["active", "idle", "in_transaction", "waiting"]).openapi({ description: "`waiting`: for a connection to the database." }),
+    since: Time.openapi({ description: "In this state since then." }),
+    connected_at: Time,
+  })
+  .openapi("Session");
+
+const sessions = endpoint(
+  { policy },
+  {
+    method: "get",
+    path: "/sessions",
+    tags: ["Operations"],
+    summary: "Who is connected to the project's databases, on this instance",
+    responses: { 200: answer(200, "Sessions, the oldest first", { sessions: z.array(Session), ...paging }) },
+  },
+  async (c) => {
+    const found = (await operationsOf(c).listSessions(c.var.access.projectId)).map(presentSession);
+    return ok(c, { sessions: found, count: found.length, next_cursor: null });
+  },
+);
+
+function presentSession(session: SessionInfo) {
+  return {
+    id: session.id,
+    database_type: session.engine,
+    database: session.database,
+    tenant_id: session.tenant ?? null,
+    credential_id: session.credentialId,
+    credential_name: session.credentialName,
+    key: `${session.keyPrefix}…`,
+    role: session.role,
+    address: session.address,
+    state: session.state,
+    since: isoTime(session.since),
+    connected_at: isoTime(session.connectedAt),
+  };
+}
+
+const endSession = endpoint(
+  { policy },
+  {
+    method: "delete",
+    path: "/sessions/{id}",
+    tags: ["Operations"],
+    summary: "End a session",
+    description: "The client is told 57P01 `terminating connection due to administrator command`; a running statement is cancelled.",
+    request: { params: z.object({ id: z.string().openapi({ example: "9f2c41d07ab3" }) }) },
+    responses: { 200: answer(200, "Ended", { id: z.string(), message: z.string() }) },
+  },
+  async (c) => {
+    const { id } = c.req.valid("param");
+    if (!(await operationsOf(c).endSession(c.var.access.projectId, id))) throw notFound("Session", id);
+    return ok(c, { id, message: `Session '${id}' ended` });
+  },
+);
+
+const Ban = z.object({ ip: z.string().openapi({ example: "192.0.2.17" }), retry_after_s: z.number().int().openapi({ example: 47 }) }).openapi("Ban");
+
+const bans = endpoint(
+  { policy },
+  {
+    method: "get",
+    path: "/bans",
+    tags: ["Operations"],
+    summary: "Addresses banned from the database ports for wrong passwords",
+    responses: { 200: answer(200, "Bans in force; IPv6 by /64", { bans: z.array(Ban), ...paging }) },
+  },
+  async (c) => {
+    const found = (await operationsOf(c).listBans()).map(({ address, secondsLeft }) => ({ ip: address, retry_after_s: secondsLeft }));
+    return ok(c, { bans: found, count: found.length, next_cursor: null });
+  },
+);
+
+const liftBan = endpoint(
+  { policy },
+  {
+    method: "delete",
+    path: "/bans/{ip}",
+    tags: ["Operations"],
+    summary: "Lift a ban",
+    request: {
+      params: z.object({ ip: z.string().openapi({ description: "An address, or the /64 as GET /bans shows it.", example: "192.0.2.17" }) }),
+    },
+    responses: { 200: answer(200, "Lifted", { ip: z.string(), message: z.string() }) },
+  },
+  async (c) => {
+    const { ip } = c.req.valid("param");
+    if (!(await operationsOf(c).liftBan(ip))) throw notFound("Ban", ip);
+    return ok(c, { ip, message: `Ban of '${ip}' lifted` });
+  },
+);
+
+const count = z.number().int();
+const Cluster = z
+  .object({
+    id: z.string(),
+    name: z.string(),
+    databases: count.openapi({ description: "Databases on it, spares and templates included." }),
+    backend_budget: count.openapi({ description: "Most backend connections of this instance." }),
+    backends: z.object({ open: count, idle: count, leased: count }),
+    waiting_clients: count,
+  })
+  .openapi("Cluster", {
+    example: { id: "main", name: "main", databases: 42, backend_budget: 200, backends: { open: 12, idle: 8, leased: 4 }, waiting_clients: 0 },
+  });
+
+const clusters = endpoint(
+  { policy: { who: "operator" } },
+  {
+    method: "get",
+    path: "/clusters",
+    tags: ["Operations"],
+    summary: "The servers that host databases, and how full they are",
+    responses: { 200: answer(200, "Clusters", { clusters: z.array(Cluster), ...paging }) },
+  },
+  async (c) => {
+    const found = (await operationsOf(c).listClusters()).map(({ id, name, databases, budget, open, idle, leased, waiting }) => {
+      return { id, name, databases, backend_budget: budget, backends: { open, idle, leased }, waiting_clients: waiting };
+    });
+    return ok(c, { clusters: found, count: found.length, next_cursor: null });
+  },
+);
+
+const addCluster = endpoint(
+  { policy: { who: "operator" } },
+  {
+    method: "post",
+    path: "/clusters",
+    tags: ["Operations"],
+    summary: "Not possible over the API: clusters come from the configuration",
+    responses: { 200: answer(200, "Never", {}) },
+  },
+  () => {
+    throw new GatewayError("forbidden", "clusters come from the configuration: name the new server under `clusters` there, then restart the gateway");
+  },
+);
+
+const when = z
+  .string()
+  .regex(/^\d{1,6}[smhd]$|^\d{4}-\d\d-\d\dT/, "must be a time as 2027-01-31T00:00:00Z, or a span back from now as 30m, 12h or 7d")
+  .optional();
+const AuditQuery = z.strictObject({
+  ...PageQuery.shape,
+  since: when.openapi({ description: "A time, or a span back from now: `1h`.", example: "1h" }),
+  until: when.openapi({ description: "As `since`; up to, not including." }),
+  credential: z.string().max(80).optional().openapi({ description: "Changes made with this key.", example: "key_5f0c2a" }),
+});
+
+const recorded = z.record(z.string(), z.unknown()).nullable();
+const Change = z
+  .object({
+    at: Time,
+    actor: z.string().openapi({ description: "Name of the key, or e-mail address of the account.", example: "ci" }),
+    credential_id: z.string().nullable().openapi({ example: "key_5f0c2a" }),
+    account_id: z.string().nullable().openapi({ example: null }),
+    action: z.string().openapi({ example: "PATCH /workspaces/{id}/settings" }),
+    target: z.string().nullable().openapi({ example: "myapp" }),
+    before: recorded.openapi({ example: { max_connections: null } }),
+    after: recorded.openapi({ example: { max_connections: 20 } }),
+    http_status: z.number().int().openapi({ description: "500 and above: it may have happened in part.", example: 200 }),
+    address: z.string().openapi({ example: "192.0.2.17" }),
+    request_id: z.string().openapi({ example: "req_1f0a2b3c4d5e6f70" }),
+  })
+  .openapi("Change");
+
+const audit = endpoint(
+  { policy },
+  {
+    method: "get",
+    path: "/audit",
+    tags: ["Operations"],
+    summary: "Who changed what over the API, when and from where; the newest first",
+    description: "Secrets, statements and rows are never recorded. Requests that were refused changed nothing and are not listed.",
+    request: { query: AuditQuery },
+    responses: { 200: answer(200, "Changes", { changes: z.array(Change), ...paging }) },
+  },
+  async (c) => {
+    const { since, until, credential, ...page } = c.req.valid("query");
+    const now = c.var.api.clock.wallMs();
+    const { items, nextCursor } = await operationsOf(c).listChanges(c.var.access.projectId, {
+      ...readPage(page),
+      since: readWhen("since", since, now),
+      until: readWhen("until", until, now),
+      credentialId: credential,
+    });
+    return ok(c, { changes: items.map(presentChange), count: items.length, next_cursor: nextCursor ?? null });
+  },
+);
+
+const unitMs: Record<string, number> = { s: 1000, m: 60_000, h: 3_600_000, d: 86_400_000 };
+
+function readWhen(path: string, text: string | undefined, now: number): number | undefined {
+  if (text === undefined) return undefined;
+  const span = /^(\d+)([smhd])$/.exec(text);
+  const at = span ? now - Number(span[1]) * unitMs[span[2]!]! : Date.parse(text);
+  if (!Number.isFinite(at) || Math.abs(at) > 8.64e15) throw badInput([{ path, message: "is not a time" }]);
+  return at;
+}
+
+function presentChange(entry: AuditEntry) {
+  return {
+    at: isoTime(entry.at),
+    actor: entry.actor,
+    credential_id: entry.credentialId ?? null,
+    account_id: entry.accountId ?? null,
+    action: entry.action,
+    target: entry.target ?? null,
+    before: entry.before ?? null,
+    after: entry.after ?? null,
+    http_status: entry.status,
+    address: entry.address,
+    request_id: entry.requestId,
+  };
+}
+
+export const operationsEndpoints = [metrics, sessions, endSession, bans, liftBan, clusters, addCluster, audit] as const;

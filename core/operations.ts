@@ -1,0 +1,88 @@
+/** What an administrator sees of a running gateway and may end: sessions, bans, clusters, and the record of changes. Of this instance, the record excepted. */
+import type { Listing, Page } from "./control-plane.ts";
+import type { EngineName } from "./model.ts";
+import type { Role } from "./role.ts";
+
+export interface SessionInfo {
+  readonly id: string;
+  readonly engine: EngineName;
+  /** As the client named it; empty where it has named none yet. */
+  readonly database: string;
+  /** The tenant whose database it is; undefined in a workspace. */
+  readonly tenant: string | undefined;
+  readonly credentialId: string;
+  /** First characters of the credential's key. */
+  readonly keyPrefix: string;
+  readonly credentialName: string;
+  readonly role: Role;
+  readonly address: string;
+  /** `waiting`: for a backend connection. */
+  readonly state: "active" | "idle" | "in_transaction" | "waiting";
+  /** Wall clock: in this state since then. */
+  readonly since: number;
+  readonly connectedAt: number;
+}
+
+export interface BanInfo {
+  /** An IPv4 address, or the /64 of IPv6 ones. */
+  readonly address: string;
+  readonly secondsLeft: number;
+}
+
+export interface ClusterInfo {
+  readonly id: string;
+  readonly name: string;
+  /** Databases on it, spares and templates included. */
+  readonly databases: number;
+  /** Most backend connections of this instance, and what they do now. */
+  readonly budget: number;
+  readonly open: number;
+  readonly idle: number;
+  readonly leased: number;
+  readonly waiting: number;
+}
+
+/** One change made over the API. Never a secret, nor the text of a statement. */
+export interface AuditEntry {
+  readonly projectId: string;
+  /** Wall clock. */
+  readonly at: number;
+  /** Whose key, or which account's session. */
+  readonly credentialId: string | undefined;
+  readonly accountId: string | undefined;
+  /** For people: the key's name, the account's e-mail address. */
+  readonly actor: string;
+  /** Method and route: `POST /tenants/{id}/suspend`. */
+  readonly action: string;
+  /** Id or name of what was changed, where there is one. */
+  readonly target: string | undefined;
+  readonly before: Readonly<Record<string, unknown>> | undefined;
+  readonly after: Readonly<Record<string, unknown>> | undefined;
+  /** HTTP status of the answer: a change may have happened in part where it is 500 or more. */
+  readonly status: number;
+  readonly address: string;
+  readonly requestId: string;
+}
+
+export interface AuditPage extends Page {
+  /** Wall clock, from and up to but not including. */
+  readonly since?: number | undefined;
+  readonly until?: number | undefined;
+  readonly credentialId?: string | undefined;
+}
+
+export interface Operations {
+  /** Prometheus' text format. */
+  renderMetrics(): Promise<string>;
+  /** Those of the project whose client has proven a secret, oldest first. */
+  listSessions(projectId: string): Promise<readonly SessionInfo[]>;
+  /** Ends it with 57P01. @returns false when the project has no such session here. */
+  endSession(projectId: string, sessionId: string): Promise<boolean>;
+  listBans(): Promise<readonly BanInfo[]>;
+  /** @returns false when the address is not banned. */
+  liftBan(address: string): Promise<boolean>;
+  listClusters(): Promise<readonly ClusterInfo[]>;
+  recordChange(entry: AuditEntry): Promise<void>;
+  /** Newest first. @throws {GatewayError} bad_request for a foreign cursor, backend_unreachable. */
+  listChanges(projectId: string, page: AuditPage): Promise<Listing<AuditEntry>>;
+}

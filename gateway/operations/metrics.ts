@@ -1,0 +1,127 @@
+/** What GET /metrics answers with: what the data path counted, and what is so at the moment of asking. */
+import process from "node:process";
+import { type Kysely, sql } from "kysely";
+import type { Clock } from "../../core/clock.ts";
+import type { Log } from "../../core/log.ts";
+import { formatMetrics, Histogram, type Metric, observed, reading, type Sample } from "../../core/metrics.ts";
+import type { Listeners } from "../listeners.ts";
+import type { Tables } from "../store/schema.ts";
+
+export interface MetricsDeps {
+  readonly listeners: Pick<Listeners, "sessions" | "bans" | "clusterCounts">;
+  readonly db: Kysely<Tables>;
+  readonly clock: Clock;
+  readonly log: Log;
+  readonly version: string;
+  readonly runtime: string;
+}
+
+const lagSampleMs = 500;
+const lagBoundsS = [0.001, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 5];
+
+export class GatewayMetrics {
+  readonly #deps: MetricsDeps;
+  readonly #startedMs: number;
+  readonly #lag = new Histogram("tenantry_event_loop_lag_seconds", "How much later than asked a timer of this process ran.", lagBoundsS);
+  readonly #stop: () => void;
+  /** Kept for as long as the store is away, so that the series do not come and go. */
+  #deployments: readonly Sample[] = [];
+
+  constructor(deps: MetricsDeps) {
+    this.#deps = deps;
+    this.#startedMs = deps.clock.nowMs();
+    let dueMs = this.#startedMs + lagSampleMs;
+    this.#stop = deps.clock.every(lagSampleMs, () => {
+      const now = deps.clock.nowMs();
+      this.#lag.observe(Math.max(0, now - dueMs) / 1000);
+      dueMs = now + lagSampleMs;
+    });
+  }
+
+  stop(): void {
+    this.#stop();
+  }
+
+  async render(): Promise<string> {
+    await this.#countDeployments();
+    const { sessions } = this.#deps.listeners;
+    return formatMetrics([...sessions.metrics.all(), ...this.#entrance(), ...this.#pool(), ...this.#process()]);
+  }
+
+  #entrance(): readonly Metric[] {
+    const { sessions, bans } = this.#deps.listeners;
+    return [
+      observed("gauge", "tenantry_sessions", "Open client connections by what they are doing; login: not authenticated yet.", () => {
+        const counts = { login: 0, waiting: 0, active: 0, idle: 0, in_transaction: 0 };
+        for (const session of sessions.list()) counts[session.identity ? session.activity.state : "login"]++;
+        return samplesOf("state", counts);
+      }),
+      reading("gauge", "tenantry_bans", "Addresses banned for wrong passwords now.", () => bans.list().length),
+      observed("gauge", "tenantry_deployments", "Deployments by state, of all projects and instances.", () => this.#deployments),
+    ];
+  }
+
+  #pool(): readonly Metric[] {
+    const states = ["open", "idle", "leased", "waiting"] as const;
+    return [
+      observed(
+        "gauge",
+        "tenantry_pool_connections",
+        "Backend connections by cluster: open (all), idle, leased to sessions; waiting: clients in line for one.",
+        () =>
+          [...this.#deps.listeners.clusterCounts()].flatMap(([cluster, counts]) =>
+            states.map((state) => ({
+              labels: [
+                ["cluster", cluster],
+                ["state", state],
+              ] as const,
+              value: counts[state],
+            })),
+          ),
+      ),
+    ];
+  }
+
+  #process(): readonly Metric[] {
+    const { clock, version, runtime } = this.#deps;
+    const memory = process.memoryUsage();
+    const cpu = process.cpuUsage();
+    const uptimeS = (clock.nowMs() - this.#startedMs) / 1000;
+    return [
+      this.#lag,
+      reading("gauge", "process_resident_memory_bytes", "Resident memory.", () => memory.rss),
+      reading("gauge", "process_heap_bytes", "JavaScript heap in use.", () => memory.heapUsed),
+      reading("counter", "process_cpu_seconds_total", "User and system CPU time.", () => (cpu.user + cpu.system) / 1e6),
+      reading("gauge", "tenantry_uptime_seconds", "Seconds since the gateway started.", () => uptimeS),
+      observed("gauge", "tenantry_build_info", "Always 1; what runs is in the labels.", () => [
+        {
+          labels: [
+            ["version", version],
+            ["runtime", runtime],
+          ],
+          value: 1,
+        },
+      ]),
+    ];
+  }
+
+  async #countDeployments(): Promise<void> {
+    const { db, log } = this.#deps;
+    try {
+      const rows = await db
+        .selectFrom("deployments")
+        .select(["state", sql<number>`count(*)`.as("count")])
+        .groupBy("state")
+        .execute();
+      const counts = { queued: 0, running: 0, done: 0, failed: 0, cancelled: 0 };
+      for (const { state, count } of rows) counts[state] = count;
+      this.#deployments = samplesOf("state", counts);
+    } catch (error) {
+      log.write("debug", "deployments not counted", { error: String(error) });
+    }
+  }
+}
+
+function samplesOf(label: string, counts: Readonly<Record<string, number>>): Sample[] {
+  return Object.entries(counts).map(([name, value]) => ({ labels: [[label, name]], value }));
+}

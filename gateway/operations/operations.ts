@@ -1,0 +1,70 @@
+/** The operations of core/operations.ts over this instance's listeners and the store. */
+import type { Clock } from "../../core/clock.ts";
+import type { Config } from "../../core/config.ts";
+import { limitKey } from "../../core/limit.ts";
+import type { Log } from "../../core/log.ts";
+import type { ClusterInfo, Operations } from "../../core/operations.ts";
+import type { Listeners } from "../listeners.ts";
+import type { Store } from "../store/store.ts";
+import { translateStoreError } from "../store/store-errors.ts";
+import { listChanges, recordChange } from "./audit.ts";
+import { GatewayMetrics } from "./metrics.ts";
+import { endSession, listSessions } from "./sessions.ts";
+
+export interface OperationsDeps {
+  readonly listeners: Listeners;
+  readonly store: Store;
+  readonly clock: Clock;
+  readonly log: Log;
+  readonly version: string;
+  readonly runtime: string;
+  /** As of the last reload. */
+  readonly config: () => Config;
+}
+
+export interface RunningOperations extends Operations {
+  stop(): void;
+}
+
+export function createOperations(deps: OperationsDeps): RunningOperations {
+  const { listeners, store, clock } = deps;
+  const { sessions, bans } = listeners;
+  const metrics = new GatewayMetrics({ ...deps, db: store.db });
+  return {
+    renderMetrics: () => metrics.render(),
+    listSessions: async (projectId) => listSessions(sessions, clock, projectId),
+    endSession: async (projectId, id) => endSession(sessions, projectId, id),
+    listBans: async () => bans.list(),
+    async liftBan(address) {
+      const key = limitKey(address);
+      return bans.secondsLeft(key) > 0 && bans.lift(key);
+    },
+    listClusters: () => fromStore(() => listClusters(deps)),
+    recordChange: (entry) => fromStore(() => recordChange(store.db, entry)),
+    listChanges: (projectId, page) => fromStore(() => listChanges(store.db, projectId, page)),
+    stop: () => metrics.stop(),
+  };
+}
+
+async function fromStore<T>(ask: () => Promise<T>): Promise<T> {
+  try {
+    return await ask();
+  } catch (error) {
+    throw translateStoreError(error, "backend_unreachable");
+  }
+}
+
+async function listClusters({ store, listeners, config }: OperationsDeps): Promise<readonly ClusterInfo[]> {
+  const rows = await store.db
+    .selectFrom("clusters as c")
+    .leftJoin("databases as d", "d.cluster_id", "c.id")
+    .select(["c.id", "c.name"])
+    .select((eb) => eb.fn.count<number>("d.name").as("databases"))
+    .groupBy(["c.id", "c.name", "c.created_at"])
+    .orderBy("c.created_at")
+    .orderBy("c.id")
+    .execute();
+  const counts = listeners.clusterCounts();
+  const budget = config().backend_budget;
+  return rows.map((row) => ({ ...row, budget, ...(counts.get(row.id) ?? { open: 0, idle: 0, leased: 0, waiting: 0 }) }));
+}

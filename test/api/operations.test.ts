@@ -1,0 +1,182 @@
+/** Metrics, sessions, bans, clusters and the record of changes, over a gateway in memory. */
+import { describe, expect, it } from "vitest";
+import { makeWorld, metricsToken, operatorToken, type World } from "./support/world.ts";
+
+describe("metrics", () => {
+  it.each(["127.0.0.1", "127.8.9.10", "::1"])("are open on loopback: %s", async (from) => {
+    const { send } = await makeWorld();
+    const answer = await send("GET", "/metrics", { from });
+    expect(answer.status).toBe(200);
+    expect(answer.headers.get("content-type")).toBe("text/plain; version=0.0.4; charset=utf-8");
+    expect(answer.body).toContain("up 1\n");
+  });
+
+  it("need their token elsewhere", async () => {
+    const { send, key } = await makeWorld();
+    expect((await send("GET", "/metrics")).body).toMatchObject({ http_status: 401, code: "auth_required" });
+    for (const wrong of [operatorToken, key, `${metricsToken}x`]) {
+      expect((await send("GET", "/metrics", { key: wrong })).body).toMatchObject({ code: "unauthorized", error: "the metrics token is not valid" });
+    }
+    expect((await send("GET", "/metrics", { key: metricsToken })).body).toContain("up 1\n");
+  });
+
+  it("are open to nobody elsewhere without a configured token", async () => {
+    const { send } = await makeWorld({ tokens: () => ({}) });
+    const answer = await send("GET", "/metrics", { key: "undefined" });
+    expect(answer.body).toMatchObject({ code: "unauthorized", error: "metrics are open on loopback only until metrics_token is configured" });
+  });
+});
+
+describe("clusters", () => {
+  it("are shown to the operator, and to nobody else", async () => {
+    const { send, key } = await makeWorld();
+    const { body } = await send("GET", "/clusters", { key: operatorToken });
+    const backends = { open: 12, idle: 8, leased: 4 };
+    expect(body.clusters).toEqual([{ id: "main", name: "main", databases: 42, backend_budget: 200, backends, waiting_clients: 0 }]);
+    expect((await send("GET", "/clusters", { key })).body).toMatchObject({ http_status: 403, code: "forbidden" });
+    expect((await send("GET", "/clusters", { key: metricsToken })).body).toMatchObject({ http_status: 401, code: "unauthorized" });
+    const none = await makeWorld({ tokens: () => ({}) });
+    expect((await none.send("GET", "/clusters", { key: "undefined" })).body.code).toBe("unauthorized");
+    expect((await none.send("GET", "/clusters", { key: none.key })).body.error).toContain("set operator_token in the gateway's configuration");
+  });
+
+  it("cannot be added over the API, and are told where they can", async () => {
+    const { send } = await makeWorld();
+    const { body } = await send("POST", "/clusters", { key: operatorToken, body: {} });
+    expect(body).toMatchObject({ code: "forbidden", error: expect.stringContaining("under `clusters`") });
+  });
+});
+
+describe("sessions and bans", () => {
+  it("are listed and ended for the project's own", async () => {
+    const { send, key, otherKey } = await makeWorld();
+    const { body } = await send("GET", "/sessions", { key });
+    expect(body.sessions).toEqual([
+      {
+        id: "9f2c41d07ab3",
+        database_type: "PostgreSQL",
+        database: "myapp__wayne",
+        tenant_id: "wayne",
+        credential_id: "key_00000001",
+        credential_name: "wayne",
+        key: "tenantsdb_sk_0000…",
+        role: "admin",
+        address: "192.0.2.17",
+        state: "in_transaction",
+        since: "2026-01-15T09:30:01.000Z",
+        connected_at: "2026-01-15T09:30:00.000Z",
+      },
+    ]);
+    expect((await send("GET", "/sessions", { key: otherKey })).body.count).toBe(0);
+    expect((await send("DELETE", "/sessions/9f2c41d07ab3", { key: otherKey })).body.error).toBe("Session not found: 9f2c41d07ab3");
+    expect((await send("DELETE", "/sessions/9f2c41d07ab3", { key })).status).toBe(200);
+    expect((await send("DELETE", "/sessions/9f2c41d07ab3", { key })).body.code).toBe("not_found");
+  });
+
+  it("lifts a ban once", async () => {
+    const { send, key } = await makeWorld();
+    expect((await send("GET", "/bans", { key })).body.bans).toEqual([{ ip: "192.0.2.66", retry_after_s: 47 }]);
+    expect((await send("DELETE", "/bans/192.0.2.66", { key })).status).toBe(200);
+    expect((await send("DELETE", "/bans/192.0.2.66", { key })).body).toMatchObject({ code: "not_found", error: "Ban not found: 192.0.2.66" });
+  });
+
+  it("are forbidden where no gateway is behind the API", async () => {
+    const { send, key } = await makeWorld({ operations: undefined });
+    expect((await send("GET", "/sessions", { key })).body.code).toBe("forbidden");
+    expect((await send("POST", "/tenants/wayne/suspend", { key })).status).toBe(200);
+  });
+});
+
+describe("record of changes", () => {
+  const last = (world: World) => world.operations.recorded[0];
+
+  it("holds who, what, target, before and after, from where, when and the request", async () => {
+    const world = await makeWorld();
+    const { key, projectId } = world;
+    const answer = await world.send("PATCH", "/workspaces/myapp/settings", {
+      key,
+      body: { max_connections: 20, allow_copy: true },
+      from: "192.0.2.7",
+    });
+    expect(last(world)).toEqual({
+      projectId,
+      at: expect.any(Number),
+      credentialId: expect.stringMatching(/^key_/),
+      accountId: undefined,
+      actor: "project",
+      action: "PATCH /workspaces/{id}/settings",
+      target: "myapp",
+      before: { max_connections: null, allow_copy: null },
+      after: { max_connections: 20, allow_copy: true },
+      status: 200,
+      address: "192.0.2.7",
+      requestId: answer.headers.get("x-request-id"),
+    });
+    await world.send("PATCH", "/workspaces/myapp/settings", { key, body: { max_connections: 30 } });
+    expect(last(world)).toMatchObject({ before: { max_connections: 20 }, after: { max_connections: 30 } });
+    await world.send("POST", "/tenants/wayne/suspend", { key });
+    expect(last(world)).toMatchObject({ action: "POST /tenants/{id}/suspend", target: "wayne", before: { status: "ready" }, after: undefined });
+  });
+
+  it("names what was made, and never a secret or a statement", async () => {
+    const world = await makeWorld();
+    const { key, keys } = world;
+    const made = await world.send("POST", "/apikeys", { key, body: { name: "ci", role: "read" } });
+    expect(last(world)).toMatchObject({ target: made.body.id, after: { name: "ci", role: "read" } });
+    await world.send("POST", "/tenants", { key, body: { tenant_id: "acme", databases: [{ blueprint: "myapp" }] } });
+    expect(last(world)).toMatchObject({ target: "acme", after: { tenant_id: "acme", databases: [{ blueprint: "myapp" }] }, status: 201 });
+    await world.send("POST", "/tenants/wayne/query", { key: keys.tenant.write, body: { query: "SELECT 'SECRET'", params: ["SECRET"] } });
+    const signup = { email: "eve@example.com", password: "SECRET battery", project_name: "E" };
+    const { body } = await world.send("POST", "/signup", { body: signup });
+    expect(last(world)).toMatchObject({ action: "POST /signup", actor: "eve@example.com", projectId: body.project_id, target: body.project_id });
+    const text = JSON.stringify(world.operations.recorded);
+    expect(text).not.toContain("SECRET");
+    for (const secret of [key, made.body.key, made.body.proxy_password, body.api_key]) expect(text).not.toContain(secret);
+  });
+
+  it("leaves out what changed nothing: reads, refusals, statements that read", async () => {
+    const world = await makeWorld();
+    const { key, keys } = world;
+    await world.send("GET", "/tenants", { key });
+    await world.send("POST", "/tenants/wayne/suspend", { key: keys.project.read });
+    await world.send("POST", "/tenants", { key, body: { tenant_id: "A B" } });
+    await world.send("DELETE", "/tenants/nobody", { key });
+    await world.send("POST", "/tenants/wayne/query", { key, body: { query: "SELECT 1" } });
+    expect(world.operations.recorded).toEqual([]);
+  });
+
+  it("knows an account by its e-mail address", async () => {
+    const world = await makeWorld();
+    const { body } = await world.send("POST", "/login", { body: { email: "ada@example.com", password: "correct horse" } });
+    await world.send("POST", "/tenants/wayne/suspend", { key: body.token });
+    expect(last(world)).toMatchObject({ actor: "ada@example.com", accountId: expect.stringMatching(/^acc_/), credentialId: undefined });
+  });
+
+  it("does not take the answer with it when it cannot be written", async () => {
+    const world = await makeWorld();
+    world.operations.failure = new Error("store is away");
+    expect((await world.send("POST", "/tenants/wayne/suspend", { key: world.key })).status).toBe(200);
+    const told = world.logged.find(({ event }) => event === "change not recorded");
+    expect(told?.fields).toMatchObject({ level: "error", action: "POST /tenants/{id}/suspend", target: "wayne", error: "Error: store is away" });
+  });
+
+  it("is read with filters, by the project's own", async () => {
+    const world = await makeWorld();
+    const { key, otherKey } = world;
+    await world.send("POST", "/tenants/wayne/suspend", { key, from: "192.0.2.7" });
+    const { body } = await world.send("GET", "/audit?since=1h&until=2030-01-01T00:00:00Z&credential=key_5f&limit=5", { key });
+    expect(body).toMatchObject({ count: 1, next_cursor: null });
+    expect(body.changes[0]).toMatchObject({
+      actor: "project",
+      action: "POST /tenants/{id}/suspend",
+      before: { status: "ready" },
+      address: "192.0.2.7",
+    });
+    const [page] = world.operations.pages;
+    expect(page).toMatchObject({ limit: 5, credentialId: "key_5f", until: Date.UTC(2030, 0, 1) });
+    expect((await world.send("GET", "/audit", { key: otherKey })).body.count).toBe(0);
+    for (const bad of ["since=yesterday", "until=2030-99-99T00:00:00Z", "limit=0", "colour=red"]) {
+      expect((await world.send("GET", `/audit?${bad}`, { key })).body.code, bad).toBe("bad_request");
+    }
+  });
+});
