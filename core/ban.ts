@@ -1,5 +1,6 @@
 /** Failed passwords per address: a window, then a ban that doubles with each repetition within an hour. Bounded memory. */
 import type { Clock } from "./clock.ts";
+import type { SharedCounts } from "./shared-counts.ts";
 
 export interface BanOptions {
   readonly threshold: number;
@@ -23,10 +24,12 @@ interface Record {
 export class BanTracker {
   readonly #clock: Clock;
   #options: BanOptions;
+  readonly #shared: SharedCounts | undefined;
   readonly #records = new Map<string, Record>();
 
-  constructor(clock: Clock, options: BanOptions) {
+  constructor(clock: Clock, options: BanOptions, shared?: SharedCounts) {
     this.#clock = clock;
+    this.#shared = shared;
     this.#options = options;
   }
 
@@ -42,8 +45,14 @@ export class BanTracker {
     return Math.max(0, Math.ceil((record.bannedUntilMs - this.#clock.nowMs()) / 1000));
   }
 
+  /** Addresses of which anything is kept. */
+  get size(): number {
+    return this.#records.size;
+  }
+
   /** Counts one proven wrong secret. @returns true when it brought a ban. */
   recordFailure(address: string): boolean {
+    this.#shared?.failed(address);
     const now = this.#clock.nowMs();
     const record = this.#touch(address, now);
     if (now < record.bannedUntilMs) return false;
@@ -63,11 +72,27 @@ export class BanTracker {
 
   /** A right secret clears the count, not a ban nor its history. */
   recordSuccess(address: string): void {
+    this.#shared?.succeeded(address);
     const record = this.#records.get(address);
     if (record) record.failures = 0;
   }
 
+  /** Takes over a ban another instance knows of. @returns true when there was none in force here. */
+  impose(address: string, seconds: number): boolean {
+    const now = this.#clock.nowMs();
+    const record = this.#touch(address, now);
+    const isNew = now >= record.bannedUntilMs;
+    if (isNew) {
+      record.bans = Math.max(1, record.bans);
+      record.lastBanMs = now;
+      record.failures = 0;
+    }
+    record.bannedUntilMs = Math.max(record.bannedUntilMs, now + seconds * 1000);
+    return isNew;
+  }
+
   lift(address: string): boolean {
+    this.#shared?.lifted(address);
     return this.#records.delete(address);
   }
 

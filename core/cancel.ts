@@ -37,9 +37,11 @@ export class CancelRegistry {
     this.#sessions.delete(key.pid);
   }
 
-  /** Passes a request on to the session it belongs to. A wrong key does nothing, and nobody is told. */
-  request(pid: number, secret: Uint8Array): void {
+  /** Passes a request on to the session it belongs to. @returns false for a wrong key: nothing is done then, and the client is not told. */
+  request(pid: number, secret: Uint8Array): boolean {
     const entry = this.#sessions.get(pid);
-    if (entry && this.#crypto.equal(entry.secret, secret)) entry.session.cancel();
+    if (!entry || !this.#crypto.equal(entry.secret, secret)) return false;
+    entry.session.cancel();
+    return true;
   }
 }

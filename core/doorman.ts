@@ -53,7 +53,8 @@ export interface DoormanDeps {
 export async function runVisit(socket: BytePipe, engine: RedirectEngine, deps: DoormanDeps): Promise<void> {
   const admission = deps.gate.admit(socket.peer.address);
   const session = deps.sessions.open(socket.peer.address);
-  const visit = new Visit(engine.name, socket, admission, session, deps);
+  const refusal = admission.refusal ?? (admission.shared && (await admission.shared));
+  const visit = new Visit(engine.name, socket, admission, refusal, session, deps);
   try {
     await engine.serve(socket, visit);
   } catch (error) {
@@ -85,11 +86,11 @@ export class Visit {
   readonly #deps: DoormanDeps;
   #isCounted = false;
 
-  constructor(engine: EngineName, socket: BytePipe, admission: Admission, session: Session, deps: DoormanDeps) {
+  constructor(engine: EngineName, socket: BytePipe, admission: Admission, refusal: GatewayError | undefined, session: Session, deps: DoormanDeps) {
     this.engine = engine;
     this.#client = socket;
     this.signal = session.signal;
-    this.refusal = admission.refusal;
+    this.refusal = refusal;
     this.#admission = admission;
     this.#session = session;
     this.#deps = deps;

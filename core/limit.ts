@@ -2,6 +2,7 @@
 import type { BanTracker } from "./ban.ts";
 import type { Clock } from "./clock.ts";
 import { GatewayError } from "./errors.ts";
+import type { SharedAnswer, SharedCounts } from "./shared-counts.ts";
 
 export interface AddressLimits {
   readonly maxConnections: number;
@@ -15,28 +16,41 @@ export interface AddressLimits {
 /** The answer to a new connection. A refusal is told after the start-up packet, so that drivers show it. */
 export interface Admission {
   readonly refusal: GatewayError | undefined;
+  /** What the instances together say to one admitted here; undefined where each counts for itself, so that nothing is waited for. */
+  readonly shared: Promise<GatewayError | undefined> | undefined;
   /** Counted key of the address: IPv6 by /64. */
   readonly addressKey: string;
   readonly exempt: boolean;
+  /** It was no login: it does not count against the connect rate. */
+  refund(): void;
   release(): void;
 }
+
+/** Cancel requests with a wrong key from one address that are looked at in a second. */
+const wrongCancelsPerS = 10;
+const nothing = () => undefined;
 
 interface AddressState {
   connections: number;
   tokens: number;
   refilledMs: number;
+  /** In the second that began at `cancelsSinceMs`. */
+  wrongCancels: number;
+  cancelsSinceMs: number;
 }
 
 export class AddressGate {
   readonly #clock: Clock;
   readonly #bans: BanTracker;
+  readonly #shared: SharedCounts | undefined;
   #limits: AddressLimits;
   #exempt: (address: string) => boolean;
   readonly #states = new Map<string, AddressState>();
   readonly #stop: () => void;
 
-  constructor(clock: Clock, bans: BanTracker, limits: AddressLimits) {
+  constructor(clock: Clock, bans: BanTracker, limits: AddressLimits, shared?: SharedCounts) {
     this.#clock = clock;
+    this.#shared = shared;
     this.#bans = bans;
     this.#limits = limits;
     this.#exempt = matchCidrs(limits.exempt);
@@ -46,21 +60,48 @@ export class AddressGate {
   /** Counts a connection in. Always to be released. */
   admit(address: string): Admission {
     const addressKey = limitKey(address);
-    if (address === "" || this.#exempt(address)) return { refusal: undefined, addressKey, exempt: true, release() {} };
+    if (address === "" || this.#exempt(address)) {
+      return { refusal: undefined, shared: undefined, addressKey, exempt: true, refund: nothing, release: nothing };
+    }
     const state = this.#state(addressKey);
     const refusal = this.#check(addressKey, state);
     state.connections++;
+    const shared = refusal ? undefined : this.#shared?.admit(addressKey, state.connections).then((answer) => this.#judge(addressKey, answer));
     let released = false;
     return {
       refusal,
+      shared,
       addressKey,
       exempt: false,
+      refund: () => {
+        if (refusal) return;
+        state.tokens = Math.min(this.#limits.connectBurst, state.tokens + 1);
+        this.#shared?.refund(addressKey);
+      },
       release: () => {
         if (released) return;
         released = true;
         state.connections--;
+        this.#shared?.released(addressKey, state.connections);
       },
     };
+  }
+
+  /** Addresses of which anything is kept. */
+  get size(): number {
+    return this.#states.size;
+  }
+
+  /** Counts a cancel request with a wrong key. @returns false when there were too many of them within a second. */
+  allowWrongCancel(admission: Admission): boolean {
+    if (admission.exempt) return true;
+    const state = this.#state(admission.addressKey);
+    const now = this.#clock.nowMs();
+    if (now - state.cancelsSinceMs >= 1000) {
+      state.cancelsSinceMs = now;
+      state.wrongCancels = 0;
+    }
+    return ++state.wrongCancels <= wrongCancelsPerS;
   }
 
   /** @throws RangeError for a CIDR that is none; the limits before stay in force. */
@@ -75,32 +116,31 @@ export class AddressGate {
 
   #check(key: string, state: AddressState): GatewayError | undefined {
     const banned = this.#bans.secondsLeft(key);
-    if (banned > 0) {
-      return new GatewayError(
-        "ip_banned",
-        `connection rejected: your IP is temporarily rate-limited after repeated failed auth attempts, retry in ${banned}s`,
-        { retryAfterS: banned },
-      );
-    }
+    if (banned > 0) return bannedError(banned);
     const { maxConnections, connectRate, connectBurst } = this.#limits;
-    if (state.connections >= maxConnections) {
-      return new GatewayError("ip_connections", `connection rejected: too many connections from your IP (limit ${maxConnections})`);
-    }
+    if (state.connections >= maxConnections) return connectionsError(maxConnections);
     const now = this.#clock.nowMs();
     state.tokens = Math.min(connectBurst, state.tokens + ((now - state.refilledMs) / 1000) * connectRate);
     state.refilledMs = now;
-    if (state.tokens < 1) {
-      const wait = Math.max(1, Math.ceil((1 - state.tokens) / connectRate));
-      return new GatewayError("ip_rate", `connection rejected: your IP is connecting too fast, retry in ${wait}s`, { retryAfterS: wait });
-    }
+    if (state.tokens < 1) return rateError(Math.max(1, Math.ceil((1 - state.tokens) / connectRate)));
     state.tokens -= 1;
     return undefined;
+  }
+
+  #judge(key: string, answer: SharedAnswer | undefined): GatewayError | undefined {
+    if (!answer) return undefined;
+    if (answer.bannedS > 0) {
+      this.#bans.impose(key, answer.bannedS); // from now on it is refused without asking
+      return bannedError(answer.bannedS);
+    }
+    if (answer.connections > this.#limits.maxConnections) return connectionsError(this.#limits.maxConnections);
+    return answer.waitS > 0 ? rateError(answer.waitS) : undefined;
   }
 
   #state(key: string): AddressState {
     let state = this.#states.get(key);
     if (!state) {
-      state = { connections: 0, tokens: this.#limits.connectBurst, refilledMs: this.#clock.nowMs() };
+      state = { connections: 0, tokens: this.#limits.connectBurst, refilledMs: this.#clock.nowMs(), wrongCancels: 0, cancelsSinceMs: 0 };
       this.#states.set(key, state);
     }
     return state;
@@ -111,6 +151,22 @@ export class AddressGate {
     const full = this.#clock.nowMs() - (this.#limits.connectBurst / this.#limits.connectRate) * 1000;
     for (const [key, state] of this.#states) if (state.connections === 0 && state.refilledMs < full) this.#states.delete(key);
   }
+}
+
+function bannedError(seconds: number): GatewayError {
+  return new GatewayError(
+    "ip_banned",
+    `connection rejected: your IP is temporarily rate-limited after repeated failed auth attempts, retry in ${seconds}s`,
+    { retryAfterS: seconds },
+  );
+}
+
+function connectionsError(limit: number): GatewayError {
+  return new GatewayError("ip_connections", `connection rejected: too many connections from your IP (limit ${limit})`);
+}
+
+function rateError(seconds: number): GatewayError {
+  return new GatewayError("ip_rate", `connection rejected: your IP is connecting too fast, retry in ${seconds}s`, { retryAfterS: seconds });
 }
 
 /** What limits and bans count by: the address, or the /64 of an IPv6 one. */

@@ -42,13 +42,15 @@ export async function runSession<Login extends LoginRequest, Lease extends Engin
       client = pipe;
     });
     if (login.type === "cancel") {
-      deps.cancels.request(login.pid, login.secret);
-      client.end();
+      admission.refund();
+      if (deps.cancels.request(login.pid, login.secret) || deps.gate.allowWrongCancel(admission)) client.end();
+      else client.destroy();
       return;
     }
     client = login.client;
     session.describe(login.user, login.database);
-    if (admission.refusal) throw admission.refusal;
+    const refusal = admission.refusal ?? (admission.shared && (await admission.shared));
+    if (refusal) throw refusal;
     const identity = await engine.authenticate(login, signal);
     deps.bans.recordSuccess(admission.addressKey);
     session.identify(engine.name, identity);

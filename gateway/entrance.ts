@@ -8,6 +8,7 @@ import type { Log } from "../core/log.ts";
 import type { Secrets } from "../core/secrets.ts";
 import { SessionRegistry } from "../core/session-registry.ts";
 import { ProxyDoor } from "./proxy-door.ts";
+import { RedisCounts } from "./redis-counts.ts";
 
 export interface EntranceDeps {
   readonly config: Config;
@@ -23,6 +24,8 @@ export class Entrance {
   readonly log: Log;
   readonly secrets: Secrets;
   readonly routes: RouteSource;
+  /** Undefined where this instance counts for itself. */
+  readonly shared: RedisCounts | undefined;
   readonly bans: BanTracker;
   readonly gate: AddressGate;
   readonly sessions: SessionRegistry;
@@ -37,8 +40,9 @@ export class Entrance {
     this.log = log;
     this.secrets = secrets;
     this.routes = routes;
-    this.bans = new BanTracker(clock, banOptions(config));
-    this.gate = new AddressGate(clock, this.bans, addressLimits(config));
+    this.shared = this.#connectShared();
+    this.bans = new BanTracker(clock, banOptions(config), this.shared);
+    this.gate = new AddressGate(clock, this.bans, addressLimits(config), this.shared);
     this.sessions = new SessionRegistry(clock, () => secrets.randomHex(6), sessionTimeouts(config));
     this.door = new ProxyDoor(clock, log, doorOptions(config));
     this.directory = new Directory(routes, clock);
@@ -48,6 +52,7 @@ export class Entrance {
     this.config = config;
     this.bans.reload(banOptions(config));
     this.gate.reload(addressLimits(config));
+    this.shared?.reload({ bans: banOptions(config), limits: addressLimits(config) });
     this.sessions.reload(sessionTimeouts(config));
     this.door.reload(doorOptions(config));
   }
@@ -56,6 +61,22 @@ export class Entrance {
     this.sessions.stop();
     this.door.stop();
     this.gate.stop();
+    void this.shared?.stop();
+  }
+
+  #connectShared(): RedisCounts | undefined {
+    const { config, clock, log, secrets } = this;
+    if (config.redis_url === undefined) return undefined;
+    return new RedisCounts({
+      url: config.redis_url,
+      instance: secrets.randomHex(8),
+      clock,
+      log,
+      options: { bans: banOptions(config), limits: addressLimits(config) },
+      onBan: (address, seconds) => {
+        if (this.bans.impose(address, seconds)) log.write("warn", "address banned", { address, seconds });
+      },
+    });
   }
 }
 

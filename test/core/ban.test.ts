@@ -95,6 +95,19 @@ describe("ban", () => {
     expect(fail(9, "address 0")).toBe(false);
   });
 
+  it("is taken over from another instance, never made shorter by it, and doubles from there", () => {
+    const { clock, bans, fail } = make();
+    expect(bans.impose("192.0.2.1", 30)).toBe(true);
+    expect(bans.secondsLeft("192.0.2.1")).toBe(30);
+    expect(bans.impose("192.0.2.1", 20)).toBe(false);
+    expect(bans.secondsLeft("192.0.2.1")).toBe(30);
+    expect(bans.impose("192.0.2.1", 45)).toBe(false);
+    expect(bans.secondsLeft("192.0.2.1")).toBe(45);
+    clock.advance(45_000);
+    fail(10);
+    expect(bans.secondsLeft("192.0.2.1")).toBe(120);
+  });
+
   it("can be lifted", () => {
     const { bans, fail } = make();
     fail(10);

@@ -131,6 +131,25 @@ describe("address gate", () => {
     expect(admissions.every((one) => one.refusal === undefined && one.exempt)).toBe(true);
   });
 
+  it("keeps a bounded number of a million addresses that come and go and guess passwords", () => {
+    const { gate, bans, clock } = make();
+    let most = 0;
+    for (let i = 0; i < 1_000_000; i++) {
+      const address = `2001:db8:${(i >> 16).toString(16)}:${(i & 0xffff).toString(16)}::1`;
+      const admission = gate.admit(address);
+      if (i % 2) bans.recordFailure(admission.addressKey);
+      admission.release();
+      if (i % 1000 === 0) {
+        clock.advance(1000); // a thousand new addresses a second
+        most = Math.max(most, gate.size);
+      }
+    }
+    expect(most).toBeLessThanOrEqual(20_000);
+    expect(bans.size).toBe(100_000);
+    clock.advance(60_000);
+    expect(gate.size).toBe(0);
+  });
+
   it("forgets an address once it has nothing open and a full bucket, not before", () => {
     const { gate, clock } = make({ maxConnections: 1 });
     const open = gate.admit("192.0.2.1");
