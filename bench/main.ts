@@ -57,8 +57,9 @@ async function main(argv: readonly string[]): Promise<number> {
   process.stderr.write(`${minutes} minutes\n`);
   const text = [renderAsks(sections), renderSections(sections)].filter((part) => part !== "").join("\n\n");
   process.stdout.write(`${text}\n`);
-  await save(options, sections, text);
-  return failed.length === 0 ? 0 : 1;
+  const complete = failed.length === 0;
+  await save({ ...options, docs: options.docs && complete }, sections, text);
+  return complete ? 0 : 1;
 }
 
 async function measureAll(options: Options): Promise<Outcome> {
