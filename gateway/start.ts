@@ -199,7 +199,9 @@ async function openApi(deps: OpenApiDeps, doors: Doors): Promise<number> {
     info,
     operations,
     tokens: () => ({ operator: inForce().operator_token, metrics: inForce().metrics_token }),
-    signupEnabled: config.signup_enabled,
+    get signupEnabled() {
+      return inForce().signup_enabled;
+    },
     rateLimits: { requestsPerS: config["api.rate_per_s"], violations: config["api.ban_violations"], banS: config["api.ban_s"] },
   });
   try {

@@ -37,7 +37,9 @@ export function createOperations(deps: OperationsDeps): RunningOperations {
     listBans: async () => bans.list(),
     async liftBan(address) {
       const key = limitKey(address);
-      return bans.secondsLeft(key) > 0 && bans.lift(key);
+      const isBanned = bans.secondsLeft(key) > 0;
+      bans.lift(key); // with its history, and wherever bans are shared
+      return isBanned;
     },
     listClusters: () => fromStore(() => listClusters(deps)),
     recordChange: (entry) => fromStore(() => recordChange(store.db, entry)),
