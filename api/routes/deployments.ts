@@ -77,8 +77,11 @@ const create = endpoint(
       lockTimeoutMs: body.lock_timeout_ms,
     });
     if (!body.wait) return accepted(c, presentDetail(started));
-    const signal = AbortSignal.any([c.req.raw.signal, AbortSignal.timeout(maxWaitMs)]);
-    const ended = await c.var.api.control.waitForDeployment(c.var.access.projectId, started.id, signal);
+    const enough = new AbortController();
+    const timer = setTimeout(() => enough.abort(), maxWaitMs);
+    const signal = AbortSignal.any([c.req.raw.signal, enough.signal]);
+    const waiting = c.var.api.control.waitForDeployment(c.var.access.projectId, started.id, signal);
+    const ended = await waiting.finally(() => clearTimeout(timer)); // a timer left behind would keep the process alive
     return ended.finishedAt === undefined ? accepted(c, presentDetail(ended)) : ok(c, presentDetail(ended));
   },
 );

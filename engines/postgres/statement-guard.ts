@@ -2,6 +2,7 @@
 import { GatewayError } from "../../core/errors.ts";
 import type { DatabaseSettings } from "../../core/model.ts";
 import { decodeErrorFields } from "./backend.ts";
+import { fromUtf8 } from "./bytes.ts";
 import { decodeBindNames, decodeExecutePortal, decodeParse, decodeQuery, encodeParse, encodeQuery } from "./frontend.ts";
 import { frontend as F } from "./message-types.ts";
 import { copyRefusal, ddlRefusal, encodeRefusal, raisingSql } from "./refusal.ts";
@@ -107,7 +108,7 @@ export class StatementGuard {
     if (timeout && sqlstate === "57014") return { bytes: encodeRefusal(timeout), isTimeout: true };
     if (sqlstate === "0A000" && text === copyRefusal().message) return { bytes: encodeRefusal(copyRefusal()), isTimeout: false };
     if (sqlstate !== "42501" || !this.#refuseDdl) return undefined;
-    const isDdl = this.#ddlInFlight || text === ddlRefusal().message || text.startsWith("must be owner of ");
+    const isDdl = this.#ddlInFlight || text === ddlRefusal().message || text.startsWith("must be owner of ") || ranDdl(fields?.get("W"));
     return isDdl ? { bytes: encodeRefusal(ddlRefusal()), isTimeout: false } : undefined;
   }
 
@@ -119,6 +120,12 @@ export class StatementGuard {
     if (summary.ddl === ddlCertain && this.#refuseDdl) return ddlRefusal();
     return summary.copy && !this.#settings().allow_copy ? copyRefusal() : undefined;
   }
+}
+
+/** Whether an error's context says that a function or DO block was running a DDL statement: `SQL statement "CREATE TABLE …"`. */
+function ranDdl(context: string | undefined): boolean {
+  const innermost = /^SQL statement "([\s\S]*)"$/.exec(context?.split('"\nPL/pgSQL function ')[0]?.concat('"') ?? "");
+  return innermost?.[1] !== undefined && summarize(fromUtf8(innermost[1])).ddl !== ddlNone;
 }
 
 /** What a body says, or undefined where it is malformed: such a message is passed on, PostgreSQL has its own answer to it. */

@@ -89,6 +89,24 @@ describe("DDL guard", () => {
     expect(client.error).toMatchObject(ddl);
   });
 
+  it("knows DDL inside a DO block or function by the error's context, and nothing else by it", async () => {
+    const frame = "PL/pgSQL function inline_code_block line 1 at SQL statement";
+    for (const [statement, expected] of [
+      ["CREATE TABLE x (name text DEFAULT 'a \"quoted\" word')", ddl.message],
+      ["DROP SCHEMA tdb", ddl.message],
+      ["SELECT * FROM tdb.applied", "permission denied for schema tdb"],
+    ] as const) {
+      const world = await World.create();
+      const { client, backend } = await world.pair();
+      backend.isSilent = true;
+      await client.say(serialize.query("DO $$ … $$"));
+      const text = "permission denied for schema tdb";
+      backend.send(reply.error("42501", text, "ERROR", `SQL statement "${statement}"\n${frame}`), reply.ready());
+      await settle();
+      expect(client.error?.message).toBe(expected);
+    }
+  });
+
   it("leaves PostgreSQL's own words where no DDL was sent", async () => {
     const world = await World.create();
     const { client, backend } = await world.pair();

@@ -256,6 +256,34 @@ describe("capture: reading", () => {
     }
   });
 
+  test("only admin adds to the blueprint: what PostgreSQL lets others say without effect would take effect in tenants", async () => {
+    const database = await workspace();
+    await run(
+      database,
+      "CREATE TABLE t (id int)",
+      "CREATE FUNCTION run(q text) RETURNS void LANGUAGE plpgsql SECURITY DEFINER AS 'begin execute q; end'",
+    );
+    const before = await sqlOf(database);
+    for (const role of ["write", "read"] as const) {
+      await as(database, role, async (session) => {
+        for (const sql of [
+          `GRANT INSERT, SELECT ON t TO ${database.name}_read`,
+          "GRANT SELECT ON t TO PUBLIC",
+          "REVOKE SELECT ON t FROM PUBLIC",
+          `ALTER DEFAULT PRIVILEGES GRANT INSERT ON TABLES TO ${database.name}_read`,
+          "ALTER DEFAULT PRIVILEGES REVOKE EXECUTE ON FUNCTIONS FROM PUBLIC",
+          "DO $$ BEGIN EXECUTE 'GRANT SELECT ON t TO PUBLIC'; END $$",
+          "SELECT run('CREATE TABLE x ()')",
+          "SELECT run('DROP TABLE t')",
+        ]) {
+          await expect(session.query(sql), `${role}: ${sql}`).rejects.toMatchObject({ code: "42501" });
+        }
+        await session.query("CREATE TEMP TABLE x (id int); CREATE INDEX ON x (id); ALTER TABLE x ADD y int; DROP TABLE x");
+      });
+    }
+    expect(await sqlOf(database)).toEqual(before);
+  });
+
   test("objects planted under our names are not called", async () => {
     const database = await workspace();
     await run(

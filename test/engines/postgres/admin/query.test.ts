@@ -174,9 +174,9 @@ describe("query: a role that changed its own password", () => {
       await expect(postgres().dialer.asRole(tenant, "read")).rejects.toMatchObject({ code: "28P01" });
       expect((await admin().runQuery(tenant, "read", input("SELECT 1"))).rows).toEqual([[1]]);
     }
-    const { reassertRolePassword } = admin();
+    const { restoreRole } = admin();
     await as(tenant, "write", (session) => session.query("ALTER ROLE CURRENT_USER PASSWORD 'x'"));
-    await reassertRolePassword(tenant, "write");
+    await restoreRole(tenant, "write");
     await as(tenant, "write", (session) => session.query("SELECT 1"));
   });
 

@@ -64,7 +64,8 @@ export const reply = {
   complete: (tag: string) => message("C", `${tag}\0`),
   row: (...values: string[]) => message("D", int16(values.length), ...values.flatMap((value) => [int32(Buffer.byteLength(value)), value])),
   rowDescription: () => message("T", int16(1), "c\0", int32(0), int16(0), int32(25), int16(0xffff), int32(0xffffffff), int16(0)),
-  error: (sqlstate: string, text: string, severity = "ERROR") => message("E", `S${severity}\0V${severity}\0C${sqlstate}\0M${text}\0\0`),
+  error: (sqlstate: string, text: string, severity = "ERROR", context = "") =>
+    message("E", `S${severity}\0V${severity}\0C${sqlstate}\0M${text}\0${context && `W${context}\0`}\0`),
   notice: (text: string) => message("N", `SNOTICE\0VNOTICE\0C00000\0M${text}\0\0`),
   parameter: (name: string, value: string) => message("S", `${name}\0${value}\0`),
   notification: (channel: string, payload: string) => message("A", int32(4711), `${channel}\0${payload}\0`),
