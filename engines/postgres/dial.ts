@@ -24,6 +24,7 @@ import {
   encodeTerminate,
 } from "./frontend.ts";
 import { backend as message, transactionStatus } from "./message-types.ts";
+import { ownSettingsQueries } from "./own-settings.ts";
 import { ScramClient, scramSha256 } from "./scram.ts";
 
 /** Where a cluster listens, as configured. */
@@ -111,6 +112,27 @@ export class PostgresBackend implements PooledBackend {
       return clean && reader.detach().length === 0 && this.isAlive;
     } catch {
       return false; // a backend that cannot be proven clean is closed, whatever the reason
+    } finally {
+      if (this.pipe.sink === reader) reader.detach();
+      this.#watchIdle();
+    }
+  }
+
+  /** Whether the role's own settings had no part in this session. What cannot be found out counts as a no. */
+  async isUnaltered(signal: AbortSignal): Promise<boolean> {
+    const reader = new PipeReader(this.pipe, maxLoginMessageBytes, signal);
+    try {
+      this.pipe.write(concatBytes(...ownSettingsQueries.map(encodeQuery)));
+      let unaltered = true;
+      for (let answers = 0; answers < ownSettingsQueries.length; ) {
+        const { type, body } = await readMessage(reader);
+        if (type === message.ReadyForQuery) answers++;
+        else if (type === message.DataRow || type === message.ErrorResponse) unaltered = false;
+        else if (type === message.ParameterStatus) this.parameters.set(...decodeParameterStatus(body));
+      }
+      return unaltered && reader.detach().length === 0 && this.isAlive;
+    } catch {
+      return false;
     } finally {
       if (this.pipe.sink === reader) reader.detach();
       this.#watchIdle();

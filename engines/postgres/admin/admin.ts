@@ -4,7 +4,7 @@ import { GatewayError } from "../../../core/errors.ts";
 import type { NativeRole, PhysicalDatabase } from "../../../core/model.ts";
 import { applyVersions, readAppliedVersion } from "./apply.ts";
 import { readCapturedDdl } from "./capture.ts";
-import { type AdminContext, reassertRolePassword, withAdmin } from "./context.ts";
+import { type AdminContext, restoreRole, withAdmin } from "./context.ts";
 import { describeSchema } from "./describe.ts";
 import { createTemplateDatabase, createTenantDatabase, createWorkspaceDatabase, dropDatabase, prepareCluster, setConnectable } from "./provision.ts";
 import { runQuery, runScript } from "./query.ts";
@@ -13,8 +13,8 @@ import { asSqlError, toGatewayError } from "./sql-errors.ts";
 export interface PostgresAdmin extends ClusterAdmin {
   /** Closes `postgres` and `template1` to PUBLIC. Done by itself before the first database is made on a cluster. */
   prepareCluster(clusterId: string): Promise<void>;
-  /** Sets a native role's password back to the derived one: after a login with it failed with 28P01. */
-  reassertRolePassword(database: PhysicalDatabase, role: NativeRole): Promise<void>;
+  /** Sets back what a native role may change of itself: its password and the settings it keeps. */
+  restoreRole(database: PhysicalDatabase, role: NativeRole): Promise<void>;
 }
 
 export function createPostgresAdmin(context: AdminContext): PostgresAdmin {
@@ -48,7 +48,7 @@ export function createPostgresAdmin(context: AdminContext): PostgresAdmin {
     describeSchema: (database) => guarded(() => describeSchema(context, database)),
     runQuery: (database, role, input) => runQuery(context, database, role, input),
     runScript: (database, sql) => runScript(context, database, sql),
-    reassertRolePassword: (database, role) => guarded(() => reassertRolePassword(context, database, role)),
+    restoreRole: (database, role) => guarded(() => restoreRole(context, database, role)),
     ping: (clusterId) => ping(context, clusterId),
   };
 }

@@ -6,6 +6,12 @@ export const maxMessageBytes = 4 * 1024 * 1024;
 /** What the client is told of the one DDL command that would take the workspace's own grants away. */
 const noDropOwned = "DROP OWNED is not supported in a workspace";
 
+/**
+ * Told to other roles. Some of their DDL PostgreSQL lets pass because it does nothing (GRANT without the right to, default privileges of a role
+ * that makes nothing); captured, it would be run in tenants by their owner, with effect.
+ */
+const adminOnly = "only role admin may change the schema of a workspace";
+
 /** Whether an object of an event trigger's list is temporary; triggers, rules and policies have no schema of their own. */
 export const isTemporaryFunction = `
 CREATE FUNCTION tdb.is_temporary(classid oid, objid oid, schema_name text) RETURNS boolean
@@ -87,6 +93,9 @@ BEGIN
   IF touched = 0 THEN what := coalesce(nullif(dropped, ''), 'none'); END IF;
   -- Data, not schema.
   IF command IN ('REFRESH MATERIALIZED VIEW', 'REINDEX') THEN what := 'none'; END IF;
+  IF what IN ('permanent', 'extension') AND session_user::text <> current_database()::text || '_admin' THEN
+    RAISE insufficient_privilege USING MESSAGE = '${adminOnly}';
+  END IF;
   INSERT INTO tdb.ddl_log (message_id, tag, search_path, context, effect, objects, txid)
     VALUES (tdb.message_id(), command, path, coalesce(substr(stack, nullif(strpos(stack, E'\\n'), 0) + 1), ''), what, names, txid_current());
 END $tdb$;

@@ -4,6 +4,7 @@ import type { Log } from "../../../core/log.ts";
 import { type NativeRole, nativeRoleName, type PhysicalDatabase } from "../../../core/model.ts";
 import type { Secrets } from "../../../core/secrets.ts";
 import { quoteIdentifier, quoteLiteral, type SqlConnection, type SqlDialer } from "../../../core/sql.ts";
+import { maxRestores, ownSettingsQueries } from "../own-settings.ts";
 import { sqlStateOf, toGatewayError } from "./sql-errors.ts";
 
 export interface AdminContext {
@@ -28,26 +29,44 @@ export async function withAdmin<T>(
   }
 }
 
-/** Runs `work` as one of the database's own roles. A password its holder changed is set back and the login tried once more. */
+/** Runs `work` as one of the database's own roles. What its holders changed of the role is set back, and the login made anew. */
 export async function withRole<T>(
   context: AdminContext,
   database: PhysicalDatabase,
   role: NativeRole,
   work: (connection: SqlConnection) => Promise<T>,
 ): Promise<T> {
-  const connection = await open(async () => {
-    try {
-      return await context.dialer.asRole(database, role);
-    } catch (error) {
-      if (sqlStateOf(error) !== "28P01") throw error;
-      await reassertRolePassword(context, database, role);
-      return await context.dialer.asRole(database, role);
-    }
-  });
+  const connection = await open(() => logIn(context, database, role));
   try {
     return await work(connection);
   } finally {
     await connection.close();
+  }
+}
+
+async function logIn(context: AdminContext, database: PhysicalDatabase, role: NativeRole): Promise<SqlConnection> {
+  for (let restores = 0; ; restores++) {
+    try {
+      const connection = await context.dialer.asRole(database, role);
+      if (await isUnaltered(connection)) return connection;
+      await connection.close();
+      if (restores === maxRestores) throw new Error("the settings of the native role are changed again and again");
+    } catch (error) {
+      if (sqlStateOf(error) !== "28P01" || restores === maxRestores) throw error;
+    }
+    await restoreRole(context, database, role);
+  }
+}
+
+async function isUnaltered(connection: SqlConnection): Promise<boolean> {
+  const [lift, ask, putBack] = ownSettingsQueries;
+  try {
+    await connection.query(lift);
+    const { rowCount } = await connection.query(ask);
+    await connection.query(putBack);
+    return rowCount === 0;
+  } catch {
+    return false; // a setting of the role may be what makes the question fail
   }
 }
 
@@ -59,13 +78,20 @@ async function open(dial: () => Promise<SqlConnection>): Promise<SqlConnection> 
   }
 }
 
-/** Any role may change its own password; this puts the derived one back. */
-export async function reassertRolePassword(context: AdminContext, database: PhysicalDatabase, role: NativeRole): Promise<void> {
+/** Any role may change its own password and keep settings for itself, in its database and, as mere rows, in others: all of it is set back. */
+export async function restoreRole(context: AdminContext, database: PhysicalDatabase, role: NativeRole): Promise<void> {
   const name = nativeRoleName(database.name, role);
   const verifier = await context.secrets.nativeRoleVerifier(database, role);
-  context.log.write("warn", "password of a native role set back", { database: database.name, role });
+  context.log.write("warn", "password and settings of a native role set back", { database: database.name, role });
   await withAdmin(context, database.clusterId, undefined, async (connection) => {
-    await connection.query(`ALTER ROLE ${quoteIdentifier(name)} PASSWORD ${quoteLiteral(verifier)}`);
+    const kept = await connection.query(
+      `SELECT d.datname AS name FROM pg_catalog.pg_db_role_setting s JOIN pg_catalog.pg_database d ON d.oid = s.setdatabase
+        WHERE s.setrole = (SELECT r.oid FROM pg_catalog.pg_roles r WHERE r.rolname = $1)`,
+      [name],
+    );
+    const user = quoteIdentifier(name);
+    const resets = kept.rows.map((row) => `ALTER ROLE ${user} IN DATABASE ${quoteIdentifier(String(row.name))} RESET ALL;\n`);
+    await connection.query(`ALTER ROLE ${user} PASSWORD ${quoteLiteral(verifier)};\nALTER ROLE ${user} RESET ALL;\n${resets.join("")}`);
   });
 }
 
