@@ -1,7 +1,7 @@
 /** What the relay reads of a client's statements: which to refuse, which write, and in whose words an error is told. Decides only; never writes. */
 import { GatewayError } from "../../core/errors.ts";
 import type { DatabaseSettings } from "../../core/model.ts";
-import { decodeErrorFields } from "./backend.ts";
+import { decodeErrorFields, type ErrorFields } from "./backend.ts";
 import { fromUtf8 } from "./bytes.ts";
 import { decodeBindNames, decodeExecutePortal, decodeParse, decodeQuery, encodeParse, encodeQuery } from "./frontend.ts";
 import { frontend as F } from "./message-types.ts";
@@ -108,7 +108,7 @@ export class StatementGuard {
     if (timeout && sqlstate === "57014") return { bytes: encodeRefusal(timeout), isTimeout: true };
     if (sqlstate === "0A000" && text === copyRefusal().message) return { bytes: encodeRefusal(copyRefusal()), isTimeout: false };
     if (sqlstate !== "42501" || !this.#refuseDdl) return undefined;
-    const isDdl = this.#ddlInFlight || text === ddlRefusal().message || text.startsWith("must be owner of ") || ranDdl(fields?.get("W"));
+    const isDdl = this.#ddlInFlight || text === ddlRefusal().message || text.startsWith("must be owner of ") || ranDdl(fields);
     return isDdl ? { bytes: encodeRefusal(ddlRefusal()), isTimeout: false } : undefined;
   }
 
@@ -122,10 +122,14 @@ export class StatementGuard {
   }
 }
 
-/** Whether an error's context says that a function or DO block was running a DDL statement: `SQL statement "CREATE TABLE …"`. */
-function ranDdl(context: string | undefined): boolean {
-  const innermost = /^SQL statement "([\s\S]*)"$/.exec(context?.split('"\nPL/pgSQL function ')[0]?.concat('"') ?? "");
-  return innermost?.[1] !== undefined && summarize(fromUtf8(innermost[1])).ddl !== ddlNone;
+/**
+ * Whether an error says that a function or DO block was running a DDL statement: as the internal query where the error has a position in it,
+ * else in its context, `SQL statement "CREATE TABLE …"`.
+ */
+function ranDdl(fields: ErrorFields | undefined): boolean {
+  const context = fields?.get("W")?.split('"\nPL/pgSQL function ')[0]?.concat('"') ?? "";
+  const statement = fields?.get("q") ?? /^SQL statement "([\s\S]*)"$/.exec(context)?.[1];
+  return statement !== undefined && summarize(fromUtf8(statement)).ddl !== ddlNone;
 }
 
 /** What a body says, or undefined where it is malformed: such a message is passed on, PostgreSQL has its own answer to it. */
