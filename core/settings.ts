@@ -231,16 +231,16 @@ export const settings = {
     help: "More host names and addresses for the certificate made at first start.",
   },
   // Management API
-  "api.rate_per_s": { type: "int", default: 100, min: 1, max: 1_000_000, reload: true, help: "API requests per second from one client address." },
+  "api.rate_per_s": { type: "int", default: 100, min: 1, max: 1_000_000, reload: false, help: "API requests per second from one client address." },
   "api.ban_violations": {
     type: "int",
     default: 5,
     min: 1,
     max: 1_000_000,
-    reload: true,
+    reload: false,
     help: "Times over api.rate_per_s within a minute that ban the address.",
   },
-  "api.ban_s": { type: "duration", default: 300, min: 1, max: day_s, reload: true, help: "How long that ban lasts." },
+  "api.ban_s": { type: "duration", default: 300, min: 1, max: day_s, reload: false, help: "How long that ban lasts." },
   "api.query_timeout_ms": {
     type: "duration",
     default: 30_000,

@@ -2,13 +2,12 @@
 import { join, resolve } from "node:path";
 import { systemClock } from "../core/clock.ts";
 import { type Config, ConfigError } from "../core/config.ts";
-import type { Log } from "../core/log.ts";
 import { engineNames } from "../core/model.ts";
 import { parseUpArguments } from "./config/arguments.ts";
 import { formatHelp } from "./config/describe.ts";
 import { loadConfig, reloadConfig } from "./config/load.ts";
 import { type Credentials, ensureFirstProject } from "./first-start.ts";
-import { createLog } from "./log.ts";
+import { createLog, type ProcessLog } from "./log.ts";
 import { detectRuntime, type Runtime } from "./runtime/runtime.ts";
 import { type Gateway, startGateway } from "./start.ts";
 import { StartupError } from "./startup-error.ts";
@@ -31,7 +30,7 @@ export async function runUp(argv: readonly string[]): Promise<number> {
   }
 }
 
-async function serve(config: Config, flags: Readonly<Record<string, string>>, runtime: Runtime, log: Log): Promise<number> {
+async function serve(config: Config, flags: Readonly<Record<string, string>>, runtime: Runtime, log: ProcessLog): Promise<number> {
   const stopAsked = waitForStop(runtime);
   const gateway = await startGateway({ config, runtime, clock: systemClock, log });
   let current = config;
@@ -85,10 +84,11 @@ function waitForStop(runtime: Runtime): { first: Promise<undefined>; second: Pro
   return { first: firstAsked, second: secondAsked, off: () => offs.forEach((off) => void off()) };
 }
 
-async function reload(gateway: Gateway, current: Config, flags: Readonly<Record<string, string>>, log: Log): Promise<Config> {
+async function reload(gateway: Gateway, current: Config, flags: Readonly<Record<string, string>>, log: ProcessLog): Promise<Config> {
   try {
     const { config, changed, needRestart } = await reloadConfig(current, { env: process.env, flags });
     await gateway.reload(config);
+    log.setLevel(config["log.level"]);
     log.write("info", "configuration reloaded", { changed: changed.join(", "), need_restart: needRestart.join(", ") });
     return config;
   } catch (error) {

@@ -70,6 +70,8 @@ export async function startGateway(options: StartOptions): Promise<Gateway> {
 
 async function assemble(options: StartOptions, cleanup: Cleanup): Promise<Gateway> {
   const { config, runtime, clock, log } = options;
+  let current = config;
+  const inForce = () => current;
   const dataDir = await makeDataDir(resolve(config.data_dir));
   const secrets = new Secrets(runtime.crypto, await loadMasterKey({ dataDir, file: config.master_key_file, crypto: runtime.crypto }));
   const server = await openServer(
@@ -84,7 +86,7 @@ async function assemble(options: StartOptions, cleanup: Cleanup): Promise<Gatewa
   const control = createControlPlane({ store, admin, secrets, clock, log, config: controlConfig(config, [...clusters.keys()]) });
   await control.start();
   cleanup.add("control plane", () => control.stop());
-  const { tls, watch, caFile } = await openTls(options, dataDir, cleanup);
+  const { tls, watch, caFile } = await openTls(options, inForce, dataDir, cleanup);
   const lookup = new CredentialLookup(store.db, clock, store.onChange);
   cleanup.add("credential look-up", () => lookup.stop());
   const listeners = await openListeners({
@@ -102,8 +104,6 @@ async function assemble(options: StartOptions, cleanup: Cleanup): Promise<Gatewa
   doors.add((graceMs) => listeners.drain(graceMs));
   listeners.sessions.onIdentified = ({ credential }) => control.noteUse(credential.id);
   const info = { version: await readVersion(), apiUrl: "", caFile, ...describeEndpoints(config, listeners.ports) };
-  let current = config;
-  const inForce = () => current;
   const operations = createOperations({ listeners, store, clock, log, version: info.version, runtime: runtime.name, config: inForce });
   cleanup.add("operations", () => operations.stop());
   const apiPort = config.api_port < 0 ? undefined : await openApi({ ...options, control, info, operations, inForce }, doors);
@@ -121,6 +121,8 @@ async function assemble(options: StartOptions, cleanup: Cleanup): Promise<Gatewa
     listeners,
     async reload(next) {
       current = next;
+      control.reload(reloadableControlConfig(next));
+      Object.assign(info, describeEndpoints(next, listeners.ports));
       listeners.reload(next);
       await watch.check();
     },
@@ -134,14 +136,16 @@ async function assemble(options: StartOptions, cleanup: Cleanup): Promise<Gatewa
 /** Certificates by file where configured, else our own; watched, since both are renewed under a running gateway. */
 async function openTls(
   { config, runtime, clock, log }: StartOptions,
+  inForce: () => Config,
   dataDir: string,
   cleanup: Cleanup,
 ): Promise<{ tls: WireTls; watch: CertificateWatch; caFile: string | undefined }> {
-  const certFile = config["tls.cert_file"];
-  const keyFile = config["tls.key_file"];
   const names = [config.public_host, ...config["tls.names"]];
-  const load = () =>
-    certFile && keyFile ? loadCertificates({ certFile, keyFile }) : ensureCertificates({ dir: resolve(dataDir, "tls"), names, clock });
+  const load = () => {
+    const { "tls.cert_file": certFile, "tls.key_file": keyFile } = inForce();
+    if (certFile && keyFile) return loadCertificates({ certFile, keyFile });
+    return ensureCertificates({ dir: resolve(dataDir, "tls"), names, clock });
+  };
   try {
     const current = await load();
     const tls = createWireTls(runtime, current);
@@ -149,7 +153,7 @@ async function openTls(
     cleanup.add("certificate watch", () => watch.stop());
     return { tls, watch, caFile: current.caFile };
   } catch (error) {
-    throw new StartupError(certFile ? "tls.cert_file" : "--data-dir", (error as Error).message, error);
+    throw new StartupError(config["tls.cert_file"] ? "tls.cert_file" : "--data-dir", (error as Error).message, error);
   }
 }
 
@@ -177,12 +181,11 @@ async function openControlStore(server: ServerTarget, options: StartOptions, cle
 }
 
 function controlConfig(config: Config, clusterIds: readonly string[]) {
-  return {
-    spareDatabases: config.spare_databases,
-    trashDays: config.trash_days,
-    apiQueryTimeoutMs: config["api.query_timeout_ms"],
-    clusters: clusterIds.map((id) => ({ id, name: id })),
-  };
+  return { ...reloadableControlConfig(config), clusters: clusterIds.map((id) => ({ id, name: id })) };
+}
+
+function reloadableControlConfig(config: Config) {
+  return { spareDatabases: config.spare_databases, trashDays: config.trash_days, apiQueryTimeoutMs: config["api.query_timeout_ms"] };
 }
 
 interface OpenApiDeps extends StartOptions, Pick<ApiDeps, "control" | "info" | "operations"> {

@@ -3,7 +3,7 @@ import type { ControlPlane } from "../../core/control-plane.ts";
 import { translateStoreError } from "../store/store-errors.ts";
 import * as accounts from "./accounts.ts";
 import * as blueprints from "./blueprints.ts";
-import { type ControlContext, type ControlOptions, makeContext, nowDate } from "./context.ts";
+import { type ControlConfig, type ControlContext, type ControlOptions, makeContext, nowDate } from "./context.ts";
 import * as credentials from "./credentials.ts";
 import { runBlueprint } from "./deployment-runner.ts";
 import * as deployments from "./deployments.ts";
@@ -26,6 +26,8 @@ export interface RunningControlPlane extends ControlPlane {
   sweep(): Promise<void>;
   /** Resolves when no work is left in the background. */
   settled(): Promise<void>;
+  /** New numbers for what comes. */
+  reload(config: Pick<ControlConfig, "spareDatabases" | "trashDays" | "apiQueryTimeoutMs">): void;
   /** A client has proven this credential. Written later, in a batch. */
   noteUse(credentialId: string): void;
 }
@@ -114,7 +116,7 @@ function bindLife(
   context: ControlContext,
   queue: JobQueue,
   stopping: AbortController,
-): Pick<RunningControlPlane, "start" | "stop" | "sweep" | "settled" | "noteUse"> {
+): Pick<RunningControlPlane, "start" | "stop" | "sweep" | "settled" | "reload" | "noteUse"> {
   let stopSweeping: (() => void) | undefined;
   return {
     async start() {
@@ -134,6 +136,7 @@ function bindLife(
     },
     sweep: () => sweep(context, queue),
     settled: () => context.background.settled(),
+    reload: (config) => void Object.assign(context.config, config),
     noteUse: (credentialId) => context.uses.note(credentialId),
   };
 }

@@ -126,6 +126,19 @@ describe("clusters", () => {
   });
 });
 
+describe("a reload", () => {
+  it("takes effect where the settings table says it does", async () => {
+    const signup = { email: "ada@example.com", password: "correct horse battery" };
+    await fleet.reload({ signup_enabled: false, public_host: "db.example.com", log: { level: "debug" } });
+    expect((await fleet.api("POST", "/signup", signup)).body.code).toBe("forbidden");
+    const { body } = await fleet.api("GET", "/tenants/wayne");
+    expect(body.databases[0].connection.host).toBe("db.example.com");
+    expect(fleet.gateway.errors()).toContain('"api request"');
+    await fleet.reload({});
+    expect((await fleet.api("GET", "/tenants/wayne")).body.databases[0].connection.host).toBe("localhost");
+  });
+});
+
 describe("the record of changes and the use of keys", () => {
   it("has every change, page by page, and no secret", async () => {
     const reader = await fleet.makeKey({ role: "read", scope_type: "tenant", scope_values: ["wayne"] });
