@@ -26,8 +26,8 @@ export function describeWall(runtime: RuntimeUnderTest): void {
     });
     const worldOf = () => world;
     describeAttempts(worldOf);
-    describePoison(worldOf);
     describeNeighbours(worldOf);
+    describePoison(worldOf); // last: what it leaves in a role stays until that role's next login
   });
 }
 
