@@ -7,11 +7,11 @@ import { isUsable } from "../../core/live.ts";
 import type { Credential, Verifier } from "../../core/model.ts";
 import type { PipeReader } from "../../core/pipe-reader.ts";
 import { parseDatabaseName } from "../../core/scope.ts";
+import { readClientFirst, type ScramProof, ScramServer, scramSha256, scramSha256Plus } from "../../core/scram.ts";
 import type { Secrets } from "../../core/secrets.ts";
 import { encodeAuthenticationOk, encodeAuthenticationSasl, encodeAuthenticationSaslData } from "./backend.ts";
 import { BodyReader, concatBytes, readUint32 } from "./bytes.ts";
 import { frontend } from "./message-types.ts";
-import { readClientFirst, type ScramProof, ScramServer, scramSha256, scramSha256Plus } from "./scram.ts";
 import type { Startup } from "./startup.ts";
 
 /** PostgreSQL's PG_MAX_SASL_MESSAGE_LENGTH. */

@@ -4,6 +4,7 @@ import { GatewayError } from "../../core/errors.ts";
 import { nativeRoleName } from "../../core/model.ts";
 import { PipeClosedError, PipeReader } from "../../core/pipe-reader.ts";
 import type { BackendDialer, BackendRequest, PooledBackend } from "../../core/pool.ts";
+import { ScramClient, scramSha256 } from "../../core/scram.ts";
 import type { Secrets } from "../../core/secrets.ts";
 import {
   decodeAuthentication,
@@ -25,7 +26,6 @@ import {
 } from "./frontend.ts";
 import { backend as message, transactionStatus } from "./message-types.ts";
 import { ownSettingsQueries } from "./own-settings.ts";
-import { ScramClient, scramSha256 } from "./scram.ts";
 
 /** Where a cluster listens, as configured. */
 export interface ClusterAddress {

@@ -1,7 +1,7 @@
 /** A backend between clients and on its way in: login to the server, reset, idling. Proven clean, or closed. */
 import { describe, expect, it } from "vitest";
+import { readClientFirst, ScramServer } from "../../../core/scram.ts";
 import { toBase64 } from "../../../core/secrets.ts";
-import { readClientFirst, ScramServer } from "../../../engines/postgres/scram.ts";
 import type { FakeConnection } from "./support/fake-server.ts";
 import { type Frame, header, int32, message, reply, settle, testCrypto } from "./support/wire.ts";
 import { atRest, makeCredential, projectId, secrets, World } from "./support/world.ts";

@@ -1,6 +1,6 @@
 /** A scripted client on one end of an in-memory connection. */
 import type { BytePipe } from "../../../../core/byte-pipe.ts";
-import { ScramClient } from "../../../../engines/postgres/scram.ts";
+import { ScramClient } from "../../../../core/scram.ts";
 import { errorFields, type Frame, int32, message, settle, splitFrames, startupPacket, testCrypto } from "./wire.ts";
 
 export interface LoginOptions {

@@ -1,10 +1,10 @@
 /** SCRAM-SHA-256: the RFC's own numbers, both sides against each other, and every way of getting it wrong. */
 import { describe, expect, it } from "vitest";
-import type { Crypto } from "../../../core/crypto.ts";
-import { makeScramKeys, toBase64 } from "../../../core/secrets.ts";
-import { readClientFirst, ScramClient, ScramServer } from "../../../engines/postgres/scram.ts";
-import { Prng } from "./support/prng.ts";
-import { testCrypto } from "./support/wire.ts";
+import type { Crypto } from "../../core/crypto.ts";
+import { readClientFirst, ScramClient, ScramServer } from "../../core/scram.ts";
+import { makeScramKeys, toBase64 } from "../../core/secrets.ts";
+import { Prng } from "../engines/postgres/support/prng.ts";
+import { testCrypto } from "../engines/postgres/support/wire.ts";
 
 const text = (value: string) => Buffer.from(value);
 const first = (value: string, plus = false, offered = false) => readClientFirst(text(value), plus, offered);
@@ -29,7 +29,7 @@ describe("SCRAM, RFC 7677", () => {
     const crypto: Crypto = { ...testCrypto, randomBytes: () => new Uint8Array(18) };
     const bare = "n=user,r=rOprNGfwEbeRWgbNEkqO";
     const authMessage = `${bare},r=rOprNGfwEbeRWgbNEkqO${serverNonce},s=W22ZaJ0SNY7soEsUEjb6gQ==,i=4096,c=biws,r=rOprNGfwEbeRWgbNEkqO${serverNonce}`;
-    const { ScramProof } = await import("../../../engines/postgres/scram.ts");
+    const { ScramProof } = await import("../../core/scram.ts");
     const rfc = new ScramProof(crypto, text(authMessage), Buffer.from("dHzbZapWIk4jUhN+Ute9ytag9zjfMHgsqmmiz7AndVQ=", "base64"));
     expect(rfc.matches(keys)).toBe(true);
     expect(rfc.serverFinal(keys)).toBe("v=6rriTRBi23WpRR/wtup+mMhUZUn/dB5nLTJRsjl95G4=");

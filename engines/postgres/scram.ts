@@ -1,2 +1,0 @@
-/** SCRAM as PostgreSQL speaks it is the core's, since MongoDB speaks it too. */
-export * from "../../core/scram.ts";
