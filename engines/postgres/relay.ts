@@ -23,6 +23,8 @@ const copyTrailerBytes = 7;
 const cancelGraceMs = 5000;
 
 const clientTypes = new Set<number>(Object.values(F).filter((type) => type !== F.Password));
+/** Backend messages whose body is looked at; of all others no view is made. */
+const bodiesRead = new Set<number>([B.ReadyForQuery, B.ErrorResponse, B.ParameterStatus, B.CopyOutResponse]);
 const forward = 0;
 const swallow = 1;
 const stop = 2;
@@ -334,8 +336,9 @@ export class Relay {
         return;
       }
       const isWhole = chunk.length - at >= total;
-      if (!isWhole && total <= inspectionBytes && readsWholeFromBackend(type)) break;
-      const verdict = this.#onBackendFrame(type, isWhole ? chunk.subarray(at + 5, at + total) : undefined, total);
+      if (!isWhole && total <= inspectionBytes && bodiesRead.has(type)) break;
+      const body = isWhole && bodiesRead.has(type) ? chunk.subarray(at + 5, at + total) : undefined;
+      const verdict = this.#onBackendFrame(type, body, total);
       const taken = Math.min(total, chunk.length - at);
       if (verdict !== forward) {
         if (at > from) flowing = this.#client.write(chunk.subarray(from, at)) && flowing;
@@ -579,10 +582,6 @@ export class Relay {
 function frameViolation(type: number, length: number): string | undefined {
   if (!clientTypes.has(type)) return `invalid frontend message type ${type}`;
   return length < 4 || length > maxFrameBytes ? "invalid message length" : undefined;
-}
-
-function readsWholeFromBackend(type: number): boolean {
-  return type === B.ReadyForQuery || type === B.ErrorResponse || type === B.ParameterStatus || type === B.CopyOutResponse;
 }
 
 /** A refusal that ends the session is FATAL, whatever it would be otherwise. */
