@@ -76,6 +76,8 @@ interface SocketOptions {
 
 export interface BunGlobal {
   readonly version: string;
+  /** Collects garbage; with false, soon and in the background. */
+  gc(now: boolean): void;
   listen(options: SocketOptions & { readonly hostname: string; readonly port: number; readonly reusePort: boolean }): BunListener;
   connect(options: SocketOptions & ({ readonly hostname: string; readonly port: number } | { readonly unix: string })): Promise<BunSocket>;
   serve(options: {

@@ -2,6 +2,7 @@
 
 import type { BytePipe, PeerAddress, PipeSink, TlsClientOptions, TlsInfo, TlsServerContext } from "../../core/byte-pipe.ts";
 import type { BunSocket } from "./bun-api.ts";
+import { noteChunk } from "./bun-garbage.ts";
 import type { OpenConnections, SocketOwner } from "./bun-handlers.ts";
 import { acceptTlsBun, connectTlsBun, type SecureBunSocket } from "./bun-tls.ts";
 import { defaultLingerMs } from "./times.ts";
@@ -123,6 +124,7 @@ export class BunPipe implements BytePipe, SocketOwner {
   // Called by the socket's handlers.
 
   onData(chunk: Uint8Array): void {
+    noteChunk(chunk.length);
     if (this.#ending || this.#detached) return;
     if (!this.#paused && !this.#held) this.sink?.data(chunk);
     else this.#hold().chunks.push(chunk);
