@@ -3,6 +3,7 @@
 import type { Socket } from "node:net";
 import type { BytePipe, PeerAddress, PipeSink, TlsClientOptions, TlsInfo, TlsServerContext } from "../../core/byte-pipe.ts";
 import { acceptTls, connectTls } from "./net-tls.ts";
+import { noteChunk } from "./node-garbage.ts";
 import { defaultLingerMs } from "./times.ts";
 
 /** Unsent bytes from which `write` answers false. At least the streams' own mark, so that their 'drain' is sure to follow. */
@@ -30,6 +31,7 @@ export class NetPipe implements BytePipe {
     this.tls = tls;
     socket.pause();
     socket.on("data", (chunk) => {
+      noteChunk(chunk.length);
       // No encoding is ever set, so chunks are bytes.
       if (!this.#ending) this.sink?.data(chunk as Uint8Array);
     });
