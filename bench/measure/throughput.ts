@@ -35,7 +35,7 @@ export async function measureThroughput(context: Context): Promise<Section> {
 
 /** Enough for a median; most where people look first. */
 function roundsOf(run: PgbenchRun, quick: boolean): number {
-  return run.clients === 16 && !quick ? 5 : 3;
+  return isAsked(run) || (run.clients === 16 && !quick) ? 5 : 3;
 }
 
 /** The run the asks are about takes longest. */
