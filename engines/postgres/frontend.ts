@@ -73,17 +73,6 @@ export function encodeParse(parse: Parse, sql: string): Uint8Array {
   return new MessageWriter(body.length + 5).begin(frontend.Parse).bytes(body).end().finish();
 }
 
-/**
- * Query (frontend 'Q'). Body: cstring sql.
- * @throws {GatewayError} protocol_violation: no terminator at the end.
- */
-export function decodeQuery(body: Uint8Array): Uint8Array {
-  const reader = new BodyReader(body, "Query");
-  const sql = reader.cstringBytes();
-  reader.end();
-  return sql;
-}
-
 /** The names at the head of Bind: portal, then prepared statement. @throws {GatewayError} protocol_violation */
 export function decodeBindNames(body: Uint8Array): { portal: Uint8Array; statement: Uint8Array } {
   const reader = new BodyReader(body, "Bind");

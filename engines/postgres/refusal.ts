@@ -15,6 +15,11 @@ export function copyRefusal(): GatewayError {
   return new GatewayError("copy_denied", copyMessage, { hint: "The workspace setting allow_copy turns COPY on." });
 }
 
+/** A refusal that ends the session is FATAL, whatever it would be otherwise. */
+export function asFatal(error: GatewayError): GatewayError {
+  return error.refusal.severity === "FATAL" ? error : new GatewayError("revoked", error.message, { ...error.details, sqlstate: error.sqlstate });
+}
+
 /** @returns the bytes of an ErrorResponse with the refusal's severity and SQLSTATE. */
 export function encodeRefusal(error: GatewayError): Uint8Array {
   return encodeErrorResponse({

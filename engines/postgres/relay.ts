@@ -7,24 +7,22 @@ import { Traffic } from "../../core/wire-metrics.ts";
 import { decodeParameterStatus } from "./backend.ts";
 import { concatBytes, readUint32 } from "./bytes.ts";
 import type { PostgresBackend } from "./dial.ts";
+import { frameViolation, isFatal } from "./frame-rules.ts";
 import { encodeCopyFail, encodeQuery, encodeSync } from "./frontend.ts";
 import { backend as B, frontend as F, transactionStatus } from "./message-types.ts";
-import { copyRefusal, encodeRefusal, raisingSql } from "./refusal.ts";
+import { asFatal, copyRefusal, encodeRefusal, raisingSql } from "./refusal.ts";
 import { Replies } from "./replies.ts";
 import { readable, StatementGuard } from "./statement-guard.ts";
 
 /** Frames above this are passed on unread: the database refuses what it must. */
 const inspectionBytes = 64 * 1024;
-/** PostgreSQL's own largest message (MaxAllocSize − 1). */
-const maxFrameBytes = 0x3fffffff;
 /** The end of a binary COPY: type, length, int16 −1. */
 const copyTrailerBytes = 7;
 /** How long a cancelled statement may go on before both sides are closed. */
 const cancelGraceMs = 5000;
 
-const clientTypes = new Set<number>(Object.values(F).filter((type) => type !== F.Password));
 /** Backend messages whose body is looked at; of all others no view is made. */
-const bodiesRead = new Set<number>([B.ReadyForQuery, B.ErrorResponse, B.ParameterStatus, B.CopyOutResponse]);
+const bodiesRead = new Set<number>([B.ErrorResponse, B.ParameterStatus, B.CopyOutResponse]);
 const forward = 0;
 const swallow = 1;
 const stop = 2;
@@ -232,7 +230,10 @@ export class Relay {
       const total = length + 1;
       const isWhole = chunk.length - at >= total;
       if (!isWhole && total <= inspectionBytes && this.#guard.wants(type)) break;
-      const verdict = this.#onClientFrame(type, isWhole ? chunk.subarray(at + 5, at + total) : undefined);
+      const verdict =
+        type === F.Query
+          ? this.#onQuery(chunk, at + 5, isWhole ? at + total : 0)
+          : this.#onClientFrame(type, isWhole ? chunk.subarray(at + 5, at + total) : undefined);
       if (verdict === stop) {
         if (at > from) this.#backend.write(chunk.subarray(from, at));
         this.#end(undefined, this.#isAtRest()); // the client said goodbye; what it sent before is still carried out, as PostgreSQL would
@@ -255,8 +256,6 @@ export class Relay {
   /** `body` is undefined for frames too large to be read. */
   #onClientFrame(type: number, body: Uint8Array | undefined): Verdict {
     switch (type) {
-      case F.Query:
-        return this.#onQuery(body);
       case F.Parse:
         this.#unsynced = true;
         return this.#guard.readParse(body) ?? forward;
@@ -293,8 +292,9 @@ export class Relay {
     }
   }
 
-  #onQuery(body: Uint8Array | undefined): Verdict {
-    const { replacement, writes } = this.#guard.readQuery(body);
+  /** The one client message with no view made of its body: on some runtimes a view costs as much as reading it. */
+  #onQuery(chunk: Uint8Array, from: number, to: number): Verdict {
+    const { replacement, writes } = this.#guard.readQuery(chunk, from, to);
     if (this.#guard.limitsRows) this.#oweQuery(writes);
     else this.#owe("query");
     return replacement ?? forward;
@@ -336,9 +336,11 @@ export class Relay {
         return;
       }
       const isWhole = chunk.length - at >= total;
-      if (!isWhole && total <= inspectionBytes && bodiesRead.has(type)) break;
-      const body = isWhole && bodiesRead.has(type) ? chunk.subarray(at + 5, at + total) : undefined;
-      const verdict = this.#onBackendFrame(type, body, total);
+      if (!isWhole && total <= inspectionBytes && (type === B.ReadyForQuery || bodiesRead.has(type))) break;
+      const verdict =
+        type === B.ReadyForQuery
+          ? this.#onReadyFrame(chunk[at + 5]!)
+          : this.#onBackendFrame(type, isWhole && bodiesRead.has(type) ? chunk.subarray(at + 5, at + total) : undefined, total);
       const taken = Math.min(total, chunk.length - at);
       if (verdict !== forward) {
         if (at > from) flowing = this.#client.write(chunk.subarray(from, at)) && flowing;
@@ -362,7 +364,7 @@ export class Relay {
     if (this.#override) {
       if (type === B.ParameterStatus) this.#keepParameter(body);
       if (type === B.ParameterStatus || type === B.NoticeResponse || type === B.NotificationResponse) return forward;
-      return this.#onOverridden(this.#override, type, body);
+      return this.#onOverridden(this.#override, type);
     }
     switch (type) {
       case B.DataRow:
@@ -370,8 +372,6 @@ export class Relay {
       case B.CopyData:
         // One message a row, and one for the trailer of the binary format.
         return this.#guard.limitsRows && !(this.#copiesBinary && total === copyTrailerBytes) ? this.#onRow() : forward;
-      case B.ReadyForQuery:
-        return this.#onReady(body![0]!);
       case B.CommandComplete:
       case B.EmptyQueryResponse:
         this.#rows = 0;
@@ -417,6 +417,10 @@ export class Relay {
   #keepParameter(body: Uint8Array | undefined): void {
     const pair = body && readable(body, decodeParameterStatus);
     if (pair) this.#deps.backend.parameters.set(...pair);
+  }
+
+  #onReadyFrame(status: number): Verdict {
+    return this.#override ? this.#onOverriddenReady(this.#override, status) : this.#onReady(status);
   }
 
   #onReady(status: number): Verdict {
@@ -474,8 +478,7 @@ export class Relay {
     return swallow;
   }
 
-  #onOverridden(override: Override, type: number, body: Uint8Array | undefined): Verdict {
-    if (type === B.ReadyForQuery) return this.#onOverriddenReady(override, body![0]!);
+  #onOverridden(override: Override, type: number): Verdict {
     if (override.stage !== "statement") return swallow;
     if (type === B.ErrorResponse) {
       this.#override = undefined;
@@ -577,20 +580,4 @@ export class Relay {
     this.#client.end(text);
     this.#finish({ error, reusable: reusable && this.#deps.backend.isAlive });
   }
-}
-
-function frameViolation(type: number, length: number): string | undefined {
-  if (!clientTypes.has(type)) return `invalid frontend message type ${type}`;
-  return length < 4 || length > maxFrameBytes ? "invalid message length" : undefined;
-}
-
-/** A refusal that ends the session is FATAL, whatever it would be otherwise. */
-function asFatal(error: GatewayError): GatewayError {
-  return error.refusal.severity === "FATAL" ? error : new GatewayError("revoked", error.message, { ...error.details, sqlstate: error.sqlstate });
-}
-
-/** Whether an ErrorResponse ends the connection: its second field, V, is the severity that is never translated. */
-function isFatal(body: Uint8Array): boolean {
-  const second = body.indexOf(0) + 1;
-  return body[second] === 0x56 && (body[second + 1] === 0x46 || body[second + 1] === 0x50); // FATAL, PANIC
 }

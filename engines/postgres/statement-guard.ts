@@ -3,7 +3,7 @@ import { GatewayError } from "../../core/errors.ts";
 import type { DatabaseSettings } from "../../core/model.ts";
 import { decodeErrorFields, type ErrorFields } from "./backend.ts";
 import { fromUtf8 } from "./bytes.ts";
-import { decodeBindNames, decodeExecutePortal, decodeParse, decodeQuery, encodeParse, encodeQuery } from "./frontend.ts";
+import { decodeBindNames, decodeExecutePortal, decodeParse, encodeParse, encodeQuery } from "./frontend.ts";
 import { frontend as F } from "./message-types.ts";
 import { copyRefusal, ddlRefusal, encodeRefusal, raisingSql } from "./refusal.ts";
 import { ddlCertain, ddlNone, type StatementSummary, summarize } from "./statement.ts";
@@ -18,6 +18,8 @@ export interface QueryReading {
   /** For each statement, whether it writes: row limits do not apply to those. */
   readonly writes: readonly boolean[];
 }
+
+const unread: QueryReading = { replacement: undefined, writes: [] };
 
 export class StatementGuard {
   readonly #settings: () => DatabaseSettings;
@@ -45,11 +47,10 @@ export class StatementGuard {
     return type === F.Execute && this.limitsRows;
   }
 
-  /** `body` is undefined where it is too large to be read. */
-  readQuery(body: Uint8Array | undefined): QueryReading {
-    const sql = body && this.#readsSql ? readable(body, decodeQuery) : undefined;
-    if (!sql) return { replacement: undefined, writes: [] };
-    const summary = summarize(sql);
+  /** Reads the body from `from` up to `to` of a Query; `to` = 0 where it is too large to be read. Malformed ones are passed on, as in `readable`. */
+  readQuery(chunk: Uint8Array, from: number, to: number): QueryReading {
+    if (to === 0 || !this.#readsSql || chunk[to - 1] !== 0 || chunk.indexOf(0, from) !== to - 1) return unread;
+    const summary = summarize(chunk, from, to - 1);
     const refusal = this.#refusalFor(summary);
     if (refusal) return { replacement: encodeQuery(raisingSql(refusal)), writes: [true] };
     if (summary.ddl !== ddlNone && this.#refuseDdl) this.#ddlInFlight = true;

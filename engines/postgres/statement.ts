@@ -35,6 +35,37 @@ const beforeObject = new Set(["OR", "REPLACE", "GLOBAL", "LOCAL"]);
 /** Enough words to see past CREATE OR REPLACE GLOBAL TEMPORARY. */
 const wordsKept = 8;
 
+/** Words that mean nothing here are all one and the same: no text is made of them. */
+const otherWord = "?";
+
+interface Keyword {
+  readonly text: string;
+  readonly bytes: Uint8Array;
+}
+
+/** By length and first letter, so that most words are told from every keyword without being looked at. */
+const keywords: readonly (readonly Keyword[] | undefined)[] = indexKeywords([
+  ...[...neverTemporary, ...ownerOnly, ...neverForTenants, ...verbs, ...beforeName, ...beforeObject],
+  ...["CREATE", "ALTER", "DROP", "COPY", "EXPLAIN", "INTO", "TEMP", "TEMPORARY"],
+]);
+
+/** 1: may begin a word, 2: may only be inside one. */
+const wordBytes = Uint8Array.from({ length: 256 }, (_, c) => (isWordStart(c) ? 1 : (c >= 0x30 && c <= 0x39) || c === 0x24 ? 2 : 0));
+
+function indexKeywords(texts: Iterable<string>): Keyword[][] {
+  const index: Keyword[][] = [];
+  for (const text of new Set(texts)) {
+    const slot = keywordSlot(text.length, text.charCodeAt(0));
+    index[slot] = [...(index[slot] ?? []), { text, bytes: Uint8Array.from(text, (letter) => letter.charCodeAt(0)) }];
+  }
+  return Array.from({ length: 32 * 32 }, (_, slot) => index[slot] ?? []); // no holes: they are slow to read
+}
+
+/** Of words of up to 31 bytes. */
+function keywordSlot(length: number, firstByte: number): number {
+  return (length << 5) | (firstByte & 31);
+}
+
 /** State of one statement while its words go by. */
 class StatementScan {
   readonly words: string[] = [];
@@ -82,8 +113,8 @@ class StatementScan {
   }
 }
 
-/** Summarises SQL text in any encoding whose ASCII bytes mean ASCII. */
-export function summarize(sql: Uint8Array): StatementSummary {
+/** Summarises SQL text in any encoding whose ASCII bytes mean ASCII: the bytes from `from` up to `to`, so that no view of them has to be made. */
+export function summarize(sql: Uint8Array, from = 0, to = sql.length): StatementSummary {
   let ddl: DdlCertainty = ddlNone;
   let copy = false;
   const writes: boolean[] = [];
@@ -96,30 +127,30 @@ export function summarize(sql: Uint8Array): StatementSummary {
     writes.push(scan.writes);
     scan = new StatementScan();
   };
-  let at = 0;
-  while (at < sql.length) {
+  let at = from;
+  while (at < to) {
     const c = sql[at]!;
-    if (isWordStart(c)) {
-      const end = wordEnd(sql, at);
+    if (wordBytes[c] === 1) {
+      const end = wordEnd(sql, at, to);
       if (end - at === 1 && sql[end] === 0x27) {
-        at = skipQuoted(sql, end, 0x27, c === 0x45 || c === 0x65); // E'…', B'…', X'…', N'…'
+        at = skipQuoted(sql, end, 0x27, c === 0x45 || c === 0x65, to); // E'…', B'…', X'…', N'…'
         continue;
       }
-      scan.word(asciiUpper(sql, at, end), depth);
+      scan.word(keywordAt(sql, at, end), depth);
       at = end;
     } else if (c === 0x3b) {
       finish();
       depth = 0;
       at++;
-    } else if (c === 0x27) at = skipQuoted(sql, at, 0x27, false);
+    } else if (c === 0x27) at = skipQuoted(sql, at, 0x27, false, to);
     else if (c === 0x22) {
-      const end = skipQuoted(sql, at, 0x22, false);
+      const end = skipQuoted(sql, at, 0x22, false, to);
       scan.word(`"${asciiUpper(sql, at + 1, Math.min(end - 1, at + 64))}`, depth);
       if (sql[at + 1] === 0x70 && asciiUpper(sql, at + 1, Math.min(end - 1, at + 8)).startsWith("PG_TEMP")) scan.mentionsPgTemp = true;
       at = end;
-    } else if (c === 0x24) at = skipDollar(sql, at);
-    else if (c === 0x2d && sql[at + 1] === 0x2d) at = skipLine(sql, at);
-    else if (c === 0x2f && sql[at + 1] === 0x2a) at = skipBlockComment(sql, at);
+    } else if (c === 0x24) at = skipDollar(sql, at, to);
+    else if (c === 0x2d && sql[at + 1] === 0x2d) at = skipLine(sql, at, to);
+    else if (c === 0x2f && sql[at + 1] === 0x2a) at = skipBlockComment(sql, at, to);
     else {
       if (c === 0x28) depth++;
       else if (c === 0x29) depth--;
@@ -135,10 +166,27 @@ function isWordStart(c: number): boolean {
   return (c >= 0x61 && c <= 0x7a) || (c >= 0x41 && c <= 0x5a) || c === 0x5f || c >= 0x80;
 }
 
-function wordEnd(sql: Uint8Array, at: number): number {
+function wordEnd(sql: Uint8Array, at: number, to: number): number {
   let end = at + 1;
-  while (end < sql.length && (isWordStart(sql[end]!) || (sql[end]! >= 0x30 && sql[end]! <= 0x39) || sql[end] === 0x24)) end++;
+  while (end < to && wordBytes[sql[end]!] !== 0) end++;
   return end;
+}
+
+/** The keyword that stands there, in upper case; `PG_TEMP` for every word that begins so. */
+function keywordAt(sql: Uint8Array, from: number, to: number): string {
+  const length = to - from;
+  if (length >= 7 && (sql[from]! | 0x20) === 0x70 && asciiUpper(sql, from, from + 7) === "PG_TEMP") return "PG_TEMP";
+  if (length > 31) return otherWord;
+  for (const { text, bytes } of keywords[keywordSlot(length, sql[from]!)]!) {
+    let same = 0;
+    while (same < length && upper(sql[from + same]!) === bytes[same]) same++;
+    if (same === length) return text;
+  }
+  return otherWord;
+}
+
+function upper(c: number): number {
+  return c >= 0x61 && c <= 0x7a ? c - 32 : c;
 }
 
 /** Upper-case text of a word; long ones are cut, no keyword is that long. */
@@ -147,34 +195,35 @@ function asciiUpper(sql: Uint8Array, from: number, to: number): string {
   const end = Math.min(to, from + 32);
   for (let at = from; at < end; at++) {
     const c = sql[at]!;
-    text += String.fromCharCode(c >= 0x61 && c <= 0x7a ? c - 32 : c);
+    text += String.fromCharCode(upper(c));
   }
   return text;
 }
 
 /** From an opening quote to behind the closing one; a doubled quote stays inside. */
-function skipQuoted(sql: Uint8Array, at: number, quote: number, backslashes: boolean): number {
+function skipQuoted(sql: Uint8Array, at: number, quote: number, backslashes: boolean, to: number): number {
   let i = at + 1;
-  while (i < sql.length) {
+  while (i < to) {
     const c = sql[i]!;
     if (backslashes && c === 0x5c) i += 2;
     else if (c !== quote) i++;
     else if (sql[i + 1] === quote) i += 2;
     else return i + 1;
   }
-  return sql.length;
+  return to;
 }
 
-function skipLine(sql: Uint8Array, at: number): number {
-  const end = sql.indexOf(0x0a, at);
-  return end < 0 ? sql.length : end + 1;
+function skipLine(sql: Uint8Array, at: number, to: number): number {
+  let end = at;
+  while (end < to && sql[end] !== 0x0a) end++;
+  return Math.min(end + 1, to);
 }
 
 /** Comments nest in PostgreSQL. */
-function skipBlockComment(sql: Uint8Array, at: number): number {
+function skipBlockComment(sql: Uint8Array, at: number, to: number): number {
   let depth = 1;
   let i = at + 2;
-  while (i < sql.length) {
+  while (i < to) {
     if (sql[i] === 0x2a && sql[i + 1] === 0x2f) {
       i += 2;
       if (--depth === 0) return i;
@@ -183,24 +232,23 @@ function skipBlockComment(sql: Uint8Array, at: number): number {
       i += 2;
     } else i++;
   }
-  return sql.length;
+  return to;
 }
 
 /** `$tag$ … $tag$`, or a parameter `$1`, which is one character further. */
-function skipDollar(sql: Uint8Array, at: number): number {
+function skipDollar(sql: Uint8Array, at: number, to: number): number {
   let end = at + 1;
   if (sql[end] !== 0x24) {
-    if (end >= sql.length || !isWordStart(sql[end]!)) return end;
-    while (end < sql.length && (isWordStart(sql[end]!) || (sql[end]! >= 0x30 && sql[end]! <= 0x39))) end++;
+    if (end >= to || !isWordStart(sql[end]!)) return end;
+    while (end < to && (isWordStart(sql[end]!) || (sql[end]! >= 0x30 && sql[end]! <= 0x39))) end++;
     if (sql[end] !== 0x24) return end;
   }
   const tagLength = end + 1 - at;
-  for (let i = end + 1; i + tagLength <= sql.length; i++) {
-    i = sql.indexOf(0x24, i);
-    if (i < 0) break;
+  for (let i = end + 1; i + tagLength <= to; i++) {
+    while (i < to && sql[i] !== 0x24) i++; // not indexOf: behind `to` other statements may follow, and they are not read twice
     let same = 0;
-    while (same < tagLength && sql[i + same] === sql[at + same]) same++;
+    while (same < tagLength && i + same < to && sql[i + same] === sql[at + same]) same++;
     if (same === tagLength) return i + tagLength;
   }
-  return sql.length;
+  return to;
 }

@@ -60,7 +60,6 @@ describe("frontend messages", () => {
 
   it.each<[string, (body: Uint8Array) => unknown, string]>([
     ["Parse", frontend.decodeParse, "73 00 61 62 00 0002 00000017 00000019"],
-    ["Query", frontend.decodeQuery, "61 62 00"],
     ["Bind's names", frontend.decodeBindNames, "70 00 73 00"],
     ["Execute's portal", frontend.decodeExecutePortal, "70 71 00"],
     ["ErrorResponse", backend.decodeErrorFields, "53 41 00 43 42 00 00"],
@@ -76,12 +75,11 @@ describe("frontend messages", () => {
   it.each([
     ["Parse", frontend.decodeParse, "00 00 0000 ff"],
     ["Parse with too many types", frontend.decodeParse, "00 00 ffff 00000001"],
-    ["Query with a NUL inside", frontend.decodeQuery, "61 00 62 00"],
     ["ParameterStatus", backend.decodeParameterStatus, "61 00 62 00 00"],
   ] as const)("%s with something left over is refused", (_, decode, body) => expect(() => decode(bytes(body))).toThrow(violation));
 
   it("throw nothing but a refusal on random bodies", () => {
-    const decoders = [frontend.decodeParse, frontend.decodeQuery, frontend.decodeBindNames, frontend.decodeExecutePortal, backend.decodeErrorFields];
+    const decoders = [frontend.decodeParse, frontend.decodeBindNames, frontend.decodeExecutePortal, backend.decodeErrorFields];
     for (let seed = 0; seed < 5000; seed++) {
       const random = new Prng(seed);
       const body = Uint8Array.from({ length: random.int(30) }, () => random.pick([0, 0, 1, 65, 255]));

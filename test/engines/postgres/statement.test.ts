@@ -222,6 +222,18 @@ describe("statement", () => {
     ["copy (insert into t values (1) returning a) to stdout", [false]],
     ["", []],
   ])("says of %j which statements write", (sql, writes) => expect(read(sql).writes).toEqual(writes));
+
+  it("reads no further than the statement's end, whatever stands behind it in the chunk", () => {
+    const endings = ["create table t(a int)", "'", '"', "*/", "$$", "$tag$ create", "\n", "gg", "copy t to stdout"];
+    for (const sql of [...none, ...perhaps, ...certain]) {
+      const alone = read(sql);
+      for (const ending of endings) {
+        const chunk = Buffer.from(`drop table x;\0${sql}\0${ending}`);
+        const from = "drop table x;\0".length;
+        expect(summarize(chunk, from, from + Buffer.byteLength(sql)), `${sql} before ${ending}`).toEqual(alone);
+      }
+    }
+  });
 });
 
 /** Node types of PostgreSQL's grammar that create, alter or drop, and never only a temporary object. */

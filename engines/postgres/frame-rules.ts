@@ -1,0 +1,19 @@
+/** What a frame may be after login, whatever it says inside. */
+import { frontend as F } from "./message-types.ts";
+
+/** PostgreSQL's own largest message (MaxAllocSize − 1). */
+const maxFrameBytes = 0x3fffffff;
+
+const clientTypes = new Set<number>(Object.values(F).filter((type) => type !== F.Password));
+
+/** @param length as the frame claims it, itself included. @returns why the session must end, in PostgreSQL's words. */
+export function frameViolation(type: number, length: number): string | undefined {
+  if (!clientTypes.has(type)) return `invalid frontend message type ${type}`;
+  return length < 4 || length > maxFrameBytes ? "invalid message length" : undefined;
+}
+
+/** Whether an ErrorResponse ends the connection: its second field, V, is the severity that is never translated. */
+export function isFatal(body: Uint8Array): boolean {
+  const second = body.indexOf(0) + 1;
+  return body[second] === 0x56 && (body[second + 1] === 0x46 || body[second + 1] === 0x50); // FATAL, PANIC
+}
