@@ -249,6 +249,18 @@ export const settings = {
     reload: true,
     help: "Longest a query sent through the API may run, where query_timeout_ms of its workspace or tenant is not shorter.",
   },
+  "import.allow_private_addresses": {
+    type: "bool",
+    default: false,
+    reload: true,
+    help: "Whether schemas and data may be read from servers in private networks (10/8, 172.16/12, 192.168/16, 100.64/10, fc00::/7).",
+  },
+  "import.allow_addresses": {
+    type: "cidr list",
+    default: [],
+    reload: true,
+    help: "Addresses and ranges that may be read from whatever they are; loopback, link-local and metadata addresses are refused otherwise.",
+  },
   signup_enabled: { type: "bool", default: true, reload: true, help: "Whether anybody who reaches the API may make an account." },
   operator_token: {
     type: "string",
