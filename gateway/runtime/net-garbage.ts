@@ -1,7 +1,6 @@
-/** Keeps the memory of large results flat on Node: chunks live outside V8's heap, which alone would let 64 MB of them gather. */
+/** Keeps the memory of large results flat on Node and Deno: chunks live outside V8's heap, which alone would let 64 MB of them gather. */
 import { setFlagsFromString } from "node:v8";
 import { runInNewContext } from "node:vm";
-import { runtimeName } from "./runtime.ts";
 
 type Collect = (options: { readonly type: "minor"; readonly execution: "sync" | "async" }) => void;
 
@@ -23,9 +22,8 @@ export function noteChunk(bytes: number): void {
   collect({ type: "minor", execution: "async" });
 }
 
-/** V8's own function, which is hidden behind a flag; Deno has none. */
+/** V8's own function, which is hidden behind a flag. */
 function findCollect(): Collect {
-  if (runtimeName() !== "node") return () => undefined;
   setFlagsFromString("--expose-gc");
   return runInNewContext("gc") as Collect;
 }
