@@ -2,8 +2,8 @@
 
 import type { Socket } from "node:net";
 import type { BytePipe, PeerAddress, PipeSink, TlsClientOptions, TlsInfo, TlsServerContext } from "../../core/byte-pipe.ts";
-import { acceptTls, connectTls } from "./net-tls.ts";
 import { noteChunk } from "./net-garbage.ts";
+import { acceptTls, connectTls } from "./net-tls.ts";
 import { defaultLingerMs } from "./times.ts";
 
 /** Unsent bytes from which `write` answers false. At least the streams' own mark, so that their 'drain' is sure to follow. */
