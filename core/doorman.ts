@@ -54,9 +54,10 @@ export async function runVisit(socket: BytePipe, engine: RedirectEngine, deps: D
   const admission = deps.gate.admit(socket.peer.address);
   const session = deps.sessions.open(socket.peer.address);
   const refusal = admission.refusal ?? (admission.shared && (await admission.shared));
-  const visit = new Visit(engine.name, socket, admission, refusal, session, deps);
+  const client = admission.pipe(socket);
+  const visit = new Visit(engine.name, client, admission, refusal, session, deps);
   try {
-    await engine.serve(socket, visit);
+    await engine.serve(client, visit);
   } catch (error) {
     if (!(error instanceof PipeClosedError)) logEnd(error, engine.name, session, deps.log);
   } finally {

@@ -1,7 +1,9 @@
 /** Who may come in: connections and connect rate per address, bans, and the places for clients that have not logged in yet. */
 import type { BanTracker } from "./ban.ts";
+import type { BytePipe } from "./byte-pipe.ts";
 import type { Clock } from "./clock.ts";
 import { GatewayError } from "./errors.ts";
+import { PlainOnlyPipe, ReplyBudget } from "./reply-budget.ts";
 import type { SharedAnswer, SharedCounts } from "./shared-counts.ts";
 
 export interface AddressLimits {
@@ -11,6 +13,8 @@ export interface AddressLimits {
   readonly connectBurst: number;
   /** CIDRs that no limit applies to. */
   readonly exempt: readonly string[];
+  /** Refused connections of one address that get a TLS handshake to be told in, each minute. Default 300. */
+  readonly repliesPerMin?: number;
 }
 
 /** The answer to a new connection. A refusal is told after the start-up packet, so that drivers show it. */
@@ -21,6 +25,8 @@ export interface Admission {
   /** Counted key of the address: IPv6 by /64. */
   readonly addressKey: string;
   readonly exempt: boolean;
+  /** The connection as it is to be served: one refused too often gets no TLS handshake any more. */
+  pipe(socket: BytePipe): BytePipe;
   /** It was no login: it does not count against the connect rate. */
   refund(): void;
   release(): void;
@@ -28,7 +34,11 @@ export interface Admission {
 
 /** Cancel requests with a wrong key from one address that are looked at in a second. */
 const wrongCancelsPerS = 10;
+/** Addresses of which anything is kept, those with open connections apart. */
+const maxAddresses = 100_000;
+const defaultRepliesPerMin = 300;
 const nothing = () => undefined;
+const itself = (socket: BytePipe) => socket;
 
 interface AddressState {
   connections: number;
@@ -46,6 +56,8 @@ export class AddressGate {
   #limits: AddressLimits;
   #exempt: (address: string) => boolean;
   readonly #states = new Map<string, AddressState>();
+  #roomFor = maxAddresses;
+  readonly #replies: ReplyBudget;
   readonly #stop: () => void;
 
   constructor(clock: Clock, bans: BanTracker, limits: AddressLimits, shared?: SharedCounts) {
@@ -54,6 +66,7 @@ export class AddressGate {
     this.#bans = bans;
     this.#limits = limits;
     this.#exempt = matchCidrs(limits.exempt);
+    this.#replies = new ReplyBudget(clock, limits.repliesPerMin ?? defaultRepliesPerMin);
     this.#stop = clock.every(10_000, () => this.#forgetIdle());
   }
 
@@ -61,18 +74,20 @@ export class AddressGate {
   admit(address: string): Admission {
     const addressKey = limitKey(address);
     if (address === "" || this.#exempt(address)) {
-      return { refusal: undefined, shared: undefined, addressKey, exempt: true, refund: nothing, release: nothing };
+      return { refusal: undefined, shared: undefined, addressKey, exempt: true, pipe: itself, refund: nothing, release: nothing };
     }
     const state = this.#state(addressKey);
     const refusal = this.#check(addressKey, state);
     state.connections++;
     const shared = refusal ? undefined : this.#shared?.admit(addressKey, state.connections).then((answer) => this.#judge(addressKey, answer));
+    const isTold = !refusal || this.#replies.take(addressKey);
     let released = false;
     return {
       refusal,
       shared,
       addressKey,
       exempt: false,
+      pipe: isTold ? itself : (socket) => new PlainOnlyPipe(socket, this.#replies),
       refund: () => {
         if (refusal) return;
         state.tokens = Math.min(this.#limits.connectBurst, state.tokens + 1);
@@ -108,6 +123,7 @@ export class AddressGate {
   reload(limits: AddressLimits): void {
     this.#exempt = matchCidrs(limits.exempt);
     this.#limits = limits;
+    this.#replies.reload(limits.repliesPerMin ?? defaultRepliesPerMin);
   }
 
   stop(): void {
@@ -140,10 +156,24 @@ export class AddressGate {
   #state(key: string): AddressState {
     let state = this.#states.get(key);
     if (!state) {
+      if (this.#states.size >= this.#roomFor) this.#makeRoom();
       state = { connections: 0, tokens: this.#limits.connectBurst, refilledMs: this.#clock.nowMs(), wrongCancels: 0, cancelsSinceMs: 0 };
       this.#states.set(key, state);
     }
     return state;
+  }
+
+  /** Makes room by half at a time, which costs each newcomer little: the oldest that have nothing open. They get a full bucket when they come again. */
+  #makeRoom(): void {
+    const enough = this.#states.size - maxAddresses / 2;
+    let gone = 0;
+    for (const [key, state] of this.#states) {
+      if (gone >= enough) break;
+      if (state.connections > 0) continue;
+      this.#states.delete(key);
+      gone++;
+    }
+    this.#roomFor = Math.max(maxAddresses, this.#states.size * 2);
   }
 
   /** An address with no connections and a full bucket again is like one never seen. */

@@ -32,13 +32,13 @@ export async function runSession<Login extends LoginRequest, Lease extends Engin
   const admission = deps.gate.admit(socket.peer.address);
   const session = deps.sessions.open(socket.peer.address);
   const { signal } = session;
-  let client = socket;
+  let client = admission.pipe(socket);
   let grant: Grant | undefined;
   let lease: Lease | undefined;
   let cancelKey: CancelKey | undefined;
   let reusable = false;
   try {
-    const login = await engine.open(socket, signal, (pipe) => {
+    const login = await engine.open(client, signal, (pipe) => {
       client = pipe;
     });
     if (login.type === "cancel") {

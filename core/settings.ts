@@ -184,6 +184,14 @@ export const settings = {
     reload: true,
     help: "New connections at once, before connect_rate holds.",
   },
+  "ip.replies_per_min": {
+    type: "int",
+    default: 300,
+    min: 1,
+    max: 1_000_000,
+    reload: true,
+    help: "Refused connections of one client address that get a TLS handshake to be told why, each minute; others are held a second and closed.",
+  },
   "ip.exempt": { type: "cidr list", default: [], reload: true, help: "Addresses and ranges without limits and bans." },
   "ip.proxy_protocol_from": {
     type: "cidr list",

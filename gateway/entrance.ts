@@ -95,6 +95,7 @@ function addressLimits(config: Config) {
     connectRate: config["ip.connect_rate"],
     connectBurst: config["ip.connect_burst"],
     exempt: config["ip.exempt"],
+    repliesPerMin: config["ip.replies_per_min"],
   };
 }
 

@@ -150,6 +150,18 @@ describe("address gate", () => {
     expect(gate.size).toBe(0);
   });
 
+  it("keeps a bounded number of a million addresses that come at once", () => {
+    const { gate } = make();
+    const stays = gate.admit("192.0.2.1");
+    const before = process.memoryUsage().heapUsed;
+    for (let i = 0; i < 1_000_000; i++) gate.admit(`2001:db8:${(i >> 16).toString(16)}:${(i & 0xffff).toString(16)}::1`).release();
+    expect(gate.size).toBeLessThanOrEqual(100_000);
+    expect(process.memoryUsage().heapUsed - before).toBeLessThan(200_000_000);
+    for (let i = 0; i < 2; i++) gate.admit("192.0.2.1");
+    expect(gate.admit("192.0.2.1").refusal?.kind).toBe("ip_connections"); // one with something open is never forgotten
+    stays.release();
+  });
+
   it("forgets an address once it has nothing open and a full bucket, not before", () => {
     const { gate, clock } = make({ maxConnections: 1 });
     const open = gate.admit("192.0.2.1");
