@@ -37,6 +37,10 @@ export interface SqlConnection {
     readonly truncated: boolean;
     readonly command: string;
   }>;
+  /** `COPY … TO STDOUT`: the data as it comes, cut anywhere; as slow as its reader. Leaving before the end breaks the connection. */
+  copyOut(text: string): AsyncIterable<Uint8Array>;
+  /** `COPY … FROM STDIN`. A failing `data` fails the COPY, and leaves the connection as any failed statement does. @returns the rows copied */
+  copyIn(text: string, data: AsyncIterable<Uint8Array>): Promise<number>;
   close(): Promise<void>;
 }
 

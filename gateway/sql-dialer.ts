@@ -6,6 +6,7 @@ import { GatewayError } from "../core/errors.ts";
 import { type NativeRole, nativeRoleName, type PhysicalDatabase } from "../core/model.ts";
 import type { Secrets } from "../core/secrets.ts";
 import type { SqlConnection, SqlDialer, SqlResult } from "../core/sql.ts";
+import { copyIn, copyOut } from "./sql/copy.ts";
 import { PortalQuery } from "./sql/portal-query.ts";
 
 /** How to reach a cluster as its administrator. */
@@ -207,6 +208,26 @@ class PgConnection implements SqlConnection {
     }
   }
 
+  async *copyOut(text: string): AsyncGenerator<Uint8Array, void, undefined> {
+    try {
+      yield* copyOut(this.#client, text);
+    } catch (error) {
+      throw asSqlError(error);
+    }
+  }
+
+  async copyIn(text: string, data: AsyncIterable<Uint8Array>): Promise<number> {
+    let failed: { error: unknown } | undefined;
+    const watched = watchFailure(data, (error) => {
+      failed = { error };
+    });
+    try {
+      return await copyIn(this.#client, text, watched);
+    } catch (error) {
+      throw failed ? failed.error : asSqlError(error);
+    }
+  }
+
   close(): Promise<void> {
     this.#closing ??= this.#onClose();
     return this.#closing;
@@ -226,6 +247,16 @@ class PgConnection implements SqlConnection {
       : connectSocket(target.port, target.host ?? "localhost");
     socket.on("error", () => socket.destroy());
     socket.end(message);
+  }
+}
+
+/** The server answers a broken source with an error of its own; the one that came first is the one to tell. */
+async function* watchFailure(data: AsyncIterable<Uint8Array>, onFailure: (error: unknown) => void): AsyncGenerator<Uint8Array> {
+  try {
+    yield* data;
+  } catch (error) {
+    onFailure(error);
+    throw error;
   }
 }
 

@@ -25,6 +25,8 @@ function crashingAfter(dialer: SqlDialer, steps: number): { dialer: SqlDialer; c
   const wrap = (connection: SqlConnection): SqlConnection => ({
     query: (text, values) => step(() => connection.query(text, values)),
     queryArrays: (text, values, options) => step(() => connection.queryArrays(text, values, options)),
+    copyOut: (text) => connection.copyOut(text),
+    copyIn: (text, data) => step(() => connection.copyIn(text, data)),
     close: () => connection.close(),
   });
   return {
