@@ -3,6 +3,9 @@
 /** A longer message is refused by the trigger: it could not be split into statements afterwards. In bytes; the parser's own limit. */
 export const maxMessageBytes = 4 * 1024 * 1024;
 
+/** Its text means nothing outside the session that prepared the statement. */
+const noExecute = "CREATE TABLE AS EXECUTE cannot be deployed to tenants, where the statement is not prepared";
+
 /** What the client is told of the one DDL command that would take the workspace's own grants away. */
 const noDropOwned = "DROP OWNED is not supported in a workspace";
 
@@ -86,11 +89,18 @@ BEGIN
   IF command = 'DROP OWNED' THEN
     RAISE feature_not_supported USING MESSAGE = '${noDropOwned}';
   END IF;
+  IF command = 'CREATE TABLE AS' AND current_query() ~* '\\mas\\s+execute\\M' THEN
+    RAISE feature_not_supported USING MESSAGE = '${noExecute}', HINT = 'Write the query out: CREATE TABLE … AS SELECT …';
+  END IF;
   SELECT count(*), coalesce(array_agg(c.object_identity) FILTER (WHERE c.object_identity IS NOT NULL), '{}'),
          CASE WHEN bool_and(c.in_extension) THEN 'extension'
               WHEN bool_and(tdb.is_temporary(c.classid, c.objid, c.schema_name)) THEN 'temporary' ELSE 'permanent' END
     INTO touched, names, what FROM pg_event_trigger_ddl_commands() c;
   IF touched = 0 THEN what := coalesce(nullif(dropped, ''), 'none'); END IF;
+  -- What was granted on is not told. The reader finds it in the text, and needs to know which names mean temporary relations.
+  IF command IN ('GRANT', 'REVOKE') THEN
+    SELECT coalesce(array_agg(c.relname::text), '{}') INTO names FROM pg_class c WHERE c.relnamespace = pg_my_temp_schema();
+  END IF;
   -- Data, not schema.
   IF command IN ('REFRESH MATERIALIZED VIEW', 'REINDEX') THEN what := 'none'; END IF;
   IF what IN ('permanent', 'extension') AND session_user::text <> current_database()::text || '_admin' THEN
@@ -133,7 +143,7 @@ UPDATE tdb.ddl_log l SET ddl_id = n.ddl_id
 
 /** All rows of every message that has a new one: matching needs a message's rows from its first. */
 export const readCapturedSql = `
-SELECT l.message_id::text AS message_id, l.tag, l.search_path, l.context, l.effect, l.ddl_id::text AS ddl_id,
+SELECT l.message_id::text AS message_id, l.tag, l.search_path, l.context, l.effect, l.objects, l.ddl_id::text AS ddl_id,
        (extract(epoch FROM l.captured_at) * 1000)::bigint::text AS captured_at_ms
   FROM tdb.ddl_log l
  WHERE l.ddl_id IS NOT NULL AND l.message_id IN (SELECT n.message_id FROM tdb.ddl_log n WHERE n.ddl_id > $1)

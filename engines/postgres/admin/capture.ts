@@ -5,13 +5,15 @@ import { numberCapturedSql, readCapturedSql, readMessagesSql } from "./capture-s
 import { type AdminContext, inTransaction, withAdmin } from "./context.ts";
 import { readOrigin, StatementMatcher } from "./match-statements.ts";
 import { ParseError, parseStatements, type Statement } from "./parser.ts";
-import { isOwnerChangeOnly, isTransactional } from "./statement-kinds.ts";
+import { isGrantOnTemporary, isOwnerChangeOnly, isTransactional } from "./statement-kinds.ts";
 
 interface LogRow {
   readonly message_id: string;
   readonly tag: string;
   readonly search_path: string;
   readonly context: string;
+  /** Of GRANT and REVOKE: the session's temporary relations; of others what they touched. */
+  readonly objects: readonly string[];
   readonly effect: "permanent" | "temporary" | "extension" | "none";
   readonly ddl_id: string;
   readonly captured_at_ms: string;
@@ -55,7 +57,7 @@ async function matchMessage(message: string, rows: readonly LogRow[]): Promise<C
   const captured: CapturedDdl[] = [];
   for (const row of rows) {
     const statement = await matchRow(row, outer, inner);
-    if (!statement || row.effect !== "permanent" || isOwnerChangeOnly(statement)) continue;
+    if (!statement || row.effect !== "permanent" || isOwnerChangeOnly(statement) || isGrantOnTemporary(statement, row.objects)) continue;
     captured.push({
       ddlId: Number(row.ddl_id),
       sql: statement.text,

@@ -51,6 +51,16 @@ export function isOwnerChangeOnly({ kind, fields }: Statement): boolean {
   return fields.cmds.every((command: { AlterTableCmd?: Fields }) => command.AlterTableCmd?.subtype === "AT_ChangeOwner");
 }
 
+/** @param temporary names of the session's temporary relations, which come before others of the same name */
+export function isGrantOnTemporary({ kind, fields }: Statement, temporary: readonly string[]): boolean {
+  if (kind !== "GrantStmt" || !Array.isArray(fields.objects) || fields.objects.length === 0) return false;
+  return fields.objects.every(({ RangeVar: relation }: { RangeVar?: Fields }) => {
+    if (relation === undefined) return false;
+    const schema = relation.schemaname;
+    return schema === undefined ? temporary.includes(String(relation.relname)) : String(schema).startsWith("pg_temp");
+  });
+}
+
 /** The statement a command tag may belong to: `CREATE INDEX` and `create unique index …`. */
 export function fitsTag(statement: Statement, tag: string): boolean {
   let from = 0;
