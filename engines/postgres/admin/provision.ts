@@ -49,17 +49,25 @@ export function createWorkspaceDatabase(context: AdminContext, database: Physica
 }
 
 export function createTemplateDatabase(context: AdminContext, database: PhysicalDatabase): Promise<void> {
-  const { name } = database;
-  const setUp = [
+  // Its clients' roles only mark who gets what in the copies.
+  return create(context, database, "template0", emptyTenantSql(database, {}));
+}
+
+/** A tenant's database that is no copy: versions and rows are still to come. One found is dropped first: whatever is in it is a broken restore's. */
+export async function createRestoreDatabase(context: AdminContext, database: PhysicalDatabase): Promise<void> {
+  await dropDatabase(context, database);
+  await create(context, database, "template0", emptyTenantSql(database, clientGrants));
+}
+
+function emptyTenantSql({ name }: PhysicalDatabase, grants: Partial<Record<NativeRole, string>>): string {
+  return [
     publicSchemaSql(name, "owner"),
     defaultPrivilegesSql(name, "owner"),
     largeObjectSql(name),
     guardSql,
     ownerGrantsSql(name),
-    // Its clients' roles only mark who gets what in the copies.
-    databaseGrantsSql(name, { owner: "CONNECT, CREATE, TEMPORARY" }),
-  ];
-  return create(context, database, "template0", setUp.join("\n"));
+    databaseGrantsSql(name, { ...grants, owner: "CONNECT, CREATE, TEMPORARY" }),
+  ].join("\n");
 }
 
 export function createTenantDatabase(context: AdminContext, database: PhysicalDatabase, template: PhysicalDatabase): Promise<void> {

@@ -1,0 +1,265 @@
+/** Backups and restores on a real server: everything a tenant's database may hold, as it was at one moment, in another database. */
+import { createHash } from "node:crypto";
+import { describe, expect, test } from "vitest";
+import { readBackup } from "../../../../core/backup-reader.ts";
+import { systemClock } from "../../../../core/clock.ts";
+import type { Dumper, DumpResult } from "../../../../core/dumper.ts";
+import { silentLog } from "../../../../core/log.ts";
+import type { BlueprintVersion, PhysicalDatabase } from "../../../../core/model.ts";
+import { createPostgresDumper } from "../../../../engines/postgres/admin/dumper.ts";
+import { applyOptions, outcome, useAdmin, versionsOf } from "./fixture.ts";
+
+const { admin, as, asSuperuser, postgres } = useAdmin();
+
+const none = new AbortController().signal;
+
+function makeHash() {
+  const hash = createHash("sha256");
+  return { update: (bytes: Uint8Array) => void hash.update(bytes), digest: () => hash.digest("hex") };
+}
+
+function dumper(): Dumper {
+  return createPostgresDumper({ dialer: postgres().dialer, secrets: postgres().secrets, log: silentLog, clock: systemClock, makeHash });
+}
+
+async function tenantAt(versions: readonly BlueprintVersion[]): Promise<PhysicalDatabase> {
+  const template = postgres().freshDatabase();
+  await admin().createTemplateDatabase(template);
+  await admin().applyVersions(template, versions, applyOptions);
+  const tenant = postgres().freshDatabase();
+  await admin().createTenantDatabase(tenant, template);
+  return tenant;
+}
+
+async function dump(database: PhysicalDatabase, versions: readonly BlueprintVersion[]): Promise<{ bytes: Buffer; result: DumpResult }> {
+  const request = { database, project: "tdb_00000000", tenant: "wayne", blueprint: "myapp", signal: none };
+  const source = dumper().dump({ ...request, loadVersions: async (upTo) => versions.filter((each) => each.version <= upTo) });
+  const chunks: Uint8Array[] = [];
+  for (;;) {
+    const { done, value } = await source.next();
+    if (done) return { bytes: Buffer.concat(chunks), result: value };
+    chunks.push(value);
+  }
+}
+
+/** In pieces of `size`, so that every marker and every row is cut somewhere. */
+async function* pieces(bytes: Uint8Array, size: number): AsyncGenerator<Uint8Array> {
+  for (let at = 0; at < bytes.length; at += size) yield bytes.subarray(at, at + size);
+}
+
+async function restore(bytes: Uint8Array, size = 1000): Promise<{ database: PhysicalDatabase; warnings: readonly string[] }> {
+  const database = postgres().freshDatabase();
+  const { warnings } = await dumper().restore(database, readBackup(pieces(bytes, size)), none);
+  return { database, warnings };
+}
+
+const everything = versionsOf(
+  [
+    "CREATE SCHEMA app",
+    "CREATE TYPE app.mood AS ENUM ('sad', 'it''s \\ fine')",
+    "ALTER TYPE app.mood ADD VALUE 'new'",
+    "CREATE DOMAIN app.positive AS int CHECK (VALUE > 0)",
+    "CREATE TABLE accounts (id serial PRIMARY KEY, name text NOT NULL, mood app.mood DEFAULT 'new', n app.positive, doubled int GENERATED ALWAYS AS (n * 2) STORED)",
+    'CREATE TABLE app."Odd ""name"", with; things" (id int GENERATED ALWAYS AS IDENTITY, account_id int NOT NULL REFERENCES accounts, parent int, v jsonb, b bytea, ts timestamptz, f float8, PRIMARY KEY (id))',
+    'ALTER TABLE app."Odd ""name"", with; things" ADD FOREIGN KEY (parent) REFERENCES app."Odd ""name"", with; things"',
+    "CREATE TABLE events (at date NOT NULL, what text) PARTITION BY RANGE (at)",
+    "CREATE TABLE events_old PARTITION OF events FOR VALUES FROM (MINVALUE) TO ('2020-01-01')",
+    "CREATE TABLE events_new PARTITION OF events FOR VALUES FROM ('2020-01-01') TO (MAXVALUE)",
+    "CREATE TABLE audit (what text)",
+    "CREATE FUNCTION note() RETURNS trigger LANGUAGE plpgsql AS 'BEGIN INSERT INTO audit VALUES (TG_OP); RETURN NEW; END'",
+    "CREATE TRIGGER always BEFORE INSERT ON accounts FOR EACH ROW EXECUTE FUNCTION note()",
+    "ALTER TABLE accounts ENABLE ALWAYS TRIGGER always",
+    "CREATE TABLE secret (id int, owner text)",
+    "ALTER TABLE secret ENABLE ROW LEVEL SECURITY",
+    "ALTER TABLE secret FORCE ROW LEVEL SECURITY",
+    "CREATE POLICY own ON secret USING (owner = current_user)",
+    "CREATE MATERIALIZED VIEW totals AS SELECT count(*) AS n FROM accounts",
+    "CREATE VIEW sad AS SELECT * FROM accounts WHERE mood = 'sad'",
+    "CREATE SEQUENCE app.tickets INCREMENT BY 7 START 100",
+    "CREATE TABLE made AS SELECT g FROM generate_series(1, 3) g",
+    "CREATE TABLE empty ()",
+    "CREATE TABLE parents (a int)",
+    "CREATE TABLE children (b int) INHERITS (parents)",
+    "REVOKE ALL ON audit FROM PUBLIC",
+    "CREATE INDEX CONCURRENTLY accounts_name ON accounts (name)",
+  ],
+  { 26: { transactional: false, commandTag: "CREATE INDEX" } },
+);
+
+const odd = 'app."Odd ""name"", with; things"';
+
+async function fill(database: PhysicalDatabase): Promise<void> {
+  await as(database, "admin", async (session) => {
+    await session.query(
+      `INSERT INTO accounts (name, mood, n) SELECT E'line\\n\\\\.\\n--:manifest {}\\ttab ' || g, 'sad', g FROM generate_series(1, 500) g`,
+    );
+    await session.query("INSERT INTO accounts (name, n) VALUES (E'\\\\.', 1), ('', 2), (E'\\\\N', 3), (E'\\u00fc\\U0001F600', 4)");
+    await session.query(`INSERT INTO ${odd} (account_id, parent, v, b, ts, f) VALUES (1, NULL, '{"a": "\\\\"}', '\\xff00', '2026-11-23 01:02:03.123456+05', 'NaN'),
+      (2, 1, NULL, NULL, 'infinity', 0.1), (3, 2, '[]', '', NULL, '-0')`);
+    await session.query("INSERT INTO events VALUES ('1999-01-01', 'old'), ('2026-01-01', 'new')");
+    await session.query("DELETE FROM made WHERE g = 2");
+    await session.query("INSERT INTO empty DEFAULT VALUES");
+    await session.query("INSERT INTO parents VALUES (1)");
+    await session.query("INSERT INTO children VALUES (2, 3)");
+    await session.query("SELECT nextval('app.tickets'), nextval('app.tickets')");
+    await session.query("SELECT setval('accounts_id_seq', 9000, false)");
+    await session.query("SELECT lo_put(lo_create(77777), 5000, '\\x0102030405')");
+  });
+  await as(database, "write", (session) => session.query("SELECT lo_from_bytea(77778, 'small')"));
+  await asSuperuser(database, (session) =>
+    session.query(
+      "INSERT INTO public.secret VALUES (1, 'somebody'); REFRESH MATERIALIZED VIEW public.totals; GRANT SELECT ON LARGE OBJECT 77777 TO PUBLIC",
+    ),
+  );
+}
+
+/** Every row of every table in order, sequences, large objects, views. */
+async function contents(database: PhysicalDatabase): Promise<unknown> {
+  const queries = [
+    "SELECT * FROM public.accounts ORDER BY id",
+    `SELECT id, account_id, parent, v, encode(b, 'hex') AS b, ts::text, f::text FROM ${odd} ORDER BY id`,
+    "SELECT tableoid::regclass::text AS t, at::text, what FROM public.events ORDER BY at",
+    "SELECT * FROM public.secret",
+    "SELECT * FROM public.made ORDER BY g",
+    "SELECT count(*) FROM public.empty",
+    "SELECT tableoid::regclass::text AS t, a FROM public.parents ORDER BY a",
+    "SELECT count(*) FROM public.audit",
+    "SELECT n FROM public.totals",
+    "SELECT count(*) FROM public.sad",
+    "SELECT last_value, is_called FROM app.tickets",
+    "SELECT last_value, is_called FROM public.accounts_id_seq",
+    `SELECT nextval(pg_get_serial_sequence('${odd}', 'id'))`,
+    "SELECT oid, encode(sha256(lo_get(oid)), 'hex') AS hash FROM pg_largeobject_metadata ORDER BY oid",
+    "SELECT version FROM tdb.applied",
+  ];
+  return await asSuperuser(database, async (session) => {
+    const found: unknown[] = [];
+    for (const query of queries) found.push((await session.query(query)).rows);
+    return found;
+  });
+}
+
+describe("backup: all of a tenant's database", { timeout: 60_000 }, () => {
+  test("comes back the same, rows, sequences, identity, partitions, large objects, and who may do what", async () => {
+    const source = await tenantAt(everything);
+    await fill(source);
+    const { bytes, result } = await dump(source, everything);
+    expect(result.header).toMatchObject({ version: everything.length, tenant: "wayne", blueprint: "myapp" });
+    expect(result.manifest.tables.find((table) => table.name === "accounts")).toMatchObject({ rows: 504 });
+    const { database, warnings } = await restore(bytes);
+    expect(warnings).toEqual([]);
+    expect(await contents(database)).toEqual(await contents(source));
+    await as(database, "read", async (session) => {
+      expect(await outcome(session, "SELECT * FROM accounts")).toBe("ok");
+      expect(await outcome(session, "INSERT INTO parents VALUES (1)")).toBe("42501");
+      expect(await outcome(session, "SELECT lo_get(77778)")).toBe("42501");
+    });
+    await as(database, "admin", async (session) => {
+      expect(await outcome(session, "SELECT lo_get(77777)")).toBe("ok");
+      expect(await outcome(session, "SELECT lo_get(77778)")).toBe("42501"); // the writer's own
+    });
+    await as(database, "admin", async (session) => {
+      expect(await outcome(session, "CREATE TABLE nope ()")).toBe("42501");
+      expect(await outcome(session, `INSERT INTO ${odd} (account_id) VALUES (99999)`)).toBe("23503");
+      expect(await outcome(session, "INSERT INTO accounts (name) VALUES ('x')")).toBe("ok");
+    });
+    // A backup of the restored database has the same rows and rights.
+    const again = await dump(database, everything);
+    const shape = ({ manifest }: DumpResult) => [manifest.objects, manifest.tables.map(({ name, rows, content }) => [name, rows, content])];
+    expect(shape(again.result)).toEqual(shape(result));
+  });
+
+  test("is what it was when the backup began, whatever is written meanwhile", async () => {
+    const versions = versionsOf(["CREATE TABLE a (id int)", "CREATE TABLE b (id int)", "CREATE TABLE c (id int)"]);
+    const source = await tenantAt(versions);
+    await as(source, "write", (session) => session.query("INSERT INTO a VALUES (1); INSERT INTO b VALUES (1); INSERT INTO c VALUES (1)"));
+    const request = { database: source, project: "p", tenant: "t", blueprint: "b", signal: none, loadVersions: async () => versions };
+    const reading = dumper().dump(request);
+    const chunks: Uint8Array[] = [];
+    let text = "";
+    for (let wrote = false; ; ) {
+      const { done, value } = await reading.next();
+      if (done) break;
+      chunks.push(value);
+      text += Buffer.from(value).toString();
+      if (!wrote && text.includes("COPY")) {
+        wrote = true;
+        await as(source, "write", (session) => session.query("INSERT INTO b VALUES (2); DELETE FROM c"));
+      }
+    }
+    const { database } = await restore(Buffer.concat(chunks));
+    const rows = await asSuperuser(database, (session) =>
+      session.query("SELECT 'b' AS t, id FROM public.b UNION ALL SELECT 'c', id FROM public.c ORDER BY 1, 2"),
+    );
+    expect(rows.rows).toEqual([
+      { t: "b", id: 1 },
+      { t: "c", id: 1 },
+    ]);
+  });
+
+  test("holds what somebody made by hand, and says what cannot come back exactly", async () => {
+    const versions = versionsOf(["CREATE TABLE accounts (id int)", "CREATE TABLE gone (id int)"]);
+    const source = await tenantAt(versions);
+    await asSuperuser(source, (session) =>
+      session.query(`SET search_path TO public; ALTER TABLE accounts ADD COLUMN "by hand" varchar(10)[]; CREATE SCHEMA x; CREATE TABLE x.extra (a numeric(5,2), b timestamptz);
+        INSERT INTO accounts VALUES (1, '{a,b}'); INSERT INTO x.extra VALUES (1.25, now()); DROP TABLE gone`),
+    );
+    const { bytes } = await dump(source, versions);
+    const { database, warnings } = await restore(bytes);
+    expect(warnings).toEqual(
+      expect.arrayContaining([
+        expect.stringContaining("column public.accounts.by hand is not part of the blueprint"),
+        expect.stringContaining("table x.extra is not part of the blueprint"),
+        expect.stringContaining("table public.gone was not in the backup"),
+      ]),
+    );
+    const rows = await asSuperuser(database, (session) => session.query('SELECT a.id, a."by hand", e.a FROM public.accounts a, x.extra e'));
+    expect(rows.rows).toEqual([{ id: 1, "by hand": ["a", "b"], a: "1.25" }]);
+  });
+
+  test("runs none of the customer's code as the administrator", async () => {
+    const versions = versionsOf([
+      "CREATE FUNCTION whoami(i int) RETURNS int IMMUTABLE LANGUAGE plpgsql AS 'BEGIN IF (SELECT rolsuper FROM pg_catalog.pg_roles WHERE rolname = session_user) THEN RAISE ''superuser''; END IF; RETURN i; END'",
+      "CREATE TABLE t (i int CHECK (whoami(i) = i), g int GENERATED ALWAYS AS (whoami(i)) STORED)",
+      "CREATE INDEX t_i ON t (whoami(i))",
+      "CREATE MATERIALIZED VIEW m AS SELECT whoami(i) FROM t",
+    ]);
+    const source = await tenantAt(versions);
+    await as(source, "write", (session) => session.query("INSERT INTO t VALUES (1), (2)"));
+    const { bytes } = await dump(source, versions);
+    expect((await restore(bytes)).warnings).toEqual([]);
+  });
+
+  test("an empty blueprint has a backup too", async () => {
+    const source = await tenantAt([]);
+    const { bytes } = await dump(source, []);
+    expect((await restore(bytes)).warnings).toEqual([]);
+  });
+});
+
+describe("backup: a file that is not what was written", { timeout: 120_000 }, () => {
+  test("is refused, wherever it is cut, and for a changed byte", async () => {
+    const versions = versionsOf(["CREATE TABLE t (a int, b text)", "CREATE SEQUENCE s"]);
+    const source = await tenantAt(versions);
+    await as(source, "write", (session) => session.query("INSERT INTO t SELECT g, 'row ' || g FROM generate_series(1, 5) g; SELECT nextval('s')"));
+    const { bytes } = await dump(source, versions);
+    const read = async (file: Uint8Array) => {
+      for await (const part of readBackup(pieces(file, 7))) if (part.type === "table") for await (const _ of part.data);
+    };
+    await read(bytes);
+    for (let end = 0; end < bytes.length; end++)
+      await expect(read(bytes.subarray(0, end)), `cut at ${end}`).rejects.toMatchObject({ kind: "backup_unusable" });
+    const text = bytes.toString();
+    await expect(restore(Buffer.from(text.replace("row 3", "row 8")))).rejects.toMatchObject({
+      kind: "backup_unusable",
+      message: expect.stringContaining("table public.t"),
+    });
+    await expect(restore(Buffer.from(text.replace("3\trow 3\n", "")))).rejects.toMatchObject({
+      message: expect.stringContaining("4 rows instead of 5"),
+    });
+    await expect(restore(Buffer.from(text.replace("3\trow 3", "x\trow 3")))).rejects.toMatchObject({ kind: "query_failed", sqlstate: "22P02" });
+    await expect(restore(Buffer.from(text.replace('"format":1', '"format":99')))).rejects.toMatchObject({
+      message: expect.stringContaining("format 99"),
+    });
+  });
+});
