@@ -7,6 +7,7 @@ import type {
   Credential,
   DatabaseSettings,
   Deployment,
+  DeploymentResult,
   EngineName,
   Project,
   Tenant,
@@ -128,17 +129,22 @@ export function presentAnswer(answer: QueryAnswer) {
 }
 
 export function presentDeployment(deployment: Deployment) {
-  const count = (...statuses: string[]) => deployment.results.filter((result) => statuses.includes(result.status)).length;
+  const { total, completed, failed } = deployment.tally;
   return {
     id: deployment.id,
     blueprint_name: deployment.blueprint,
     version: deployment.version,
     status: deployment.state,
-    tenants_total: deployment.results.length,
-    tenants_completed: count("done", "skipped"),
-    tenants_failed: count("failed"),
+    tenants_total: total,
+    tenants_completed: completed,
+    tenants_failed: failed,
     concurrency: deployment.concurrency,
     lock_timeout_ms: deployment.lockTimeoutMs,
+    canary: deployment.canary,
+    canary_watch_s: deployment.canaryWatchS,
+    on_failure: deployment.onFailure,
+    dry_run: deployment.dryRun,
+    held_because: deployment.heldBecause ?? null,
     created_at: isoTime(deployment.createdAt),
     started_at: maybeTime(deployment.startedAt),
     finished_at: maybeTime(deployment.finishedAt),
@@ -146,7 +152,14 @@ export function presentDeployment(deployment: Deployment) {
 }
 
 export function presentResults(deployment: Deployment) {
-  return deployment.results.map((result) => ({
+  return deployment.results.map(presentResult);
+}
+
+export function presentResult(result: DeploymentResult) {
+  const statements = result.statements?.map(({ version, command, durationMs, locks, rewrites }) => {
+    return { version, command, duration_ms: durationMs, locks: [...locks], rewrites: [...rewrites] };
+  });
+  return {
     tenant_id: result.tenantId,
     status: result.status,
     from_version: result.fromVersion ?? null,
@@ -155,5 +168,9 @@ export function presentResults(deployment: Deployment) {
     error: result.error ?? null,
     sqlstate: result.sqlstate ?? null,
     attempts: result.attempts,
-  }));
+    canary: result.isCanary,
+    started_at: maybeTime(result.startedAt),
+    finished_at: maybeTime(result.finishedAt),
+    statements: statements ?? null,
+  };
 }

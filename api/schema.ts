@@ -248,6 +248,17 @@ function isNotEmpty(patch: object): boolean {
   return Object.keys(patch).length > 0;
 }
 
+const DryRunStatement = z
+  .object({
+    version: z.number().int(),
+    command: z.string(),
+    duration_ms: z.number(),
+    locks: z.array(z.string()).openapi({ description: "Relations that were there before, and the strongest lock taken on each." }),
+    rewrites: z.array(z.string()).openapi({ description: "Tables written anew, which takes as long as they are large." }),
+  })
+  .openapi("DryRunStatement", {
+    example: { version: 3, command: "ALTER TABLE", duration_ms: 12.4, locks: ["public.accounts AccessExclusiveLock"], rewrites: [] },
+  });
 export const DeploymentResult = z
   .object({
     tenant_id: z.string(),
@@ -258,9 +269,26 @@ export const DeploymentResult = z
     error: z.string().nullable(),
     sqlstate: z.string().nullable(),
     attempts: z.number().int(),
+    canary: z.boolean(),
+    started_at: MaybeTime,
+    finished_at: MaybeTime,
+    statements: z.array(DryRunStatement).nullable().openapi({ description: "Of a dry run: what each statement took." }),
   })
   .openapi("DeploymentResult", {
-    example: { tenant_id: "wayne", status: "done", from_version: 2, to_version: 3, duration_ms: 41, error: null, sqlstate: null, attempts: 1 },
+    example: {
+      tenant_id: "wayne",
+      status: "done",
+      from_version: 2,
+      to_version: 3,
+      duration_ms: 41,
+      error: null,
+      sqlstate: null,
+      attempts: 1,
+      canary: false,
+      started_at: "2026-01-15T09:30:00.000Z",
+      finished_at: "2026-01-15T09:30:00.041Z",
+      statements: null,
+    },
   });
 export const deploymentFields = {
   id: z.string().openapi({ example: "dep_41c09e" }),
@@ -272,6 +300,11 @@ export const deploymentFields = {
   tenants_failed: z.number().int().openapi({ example: 0 }),
   concurrency: z.number().int(),
   lock_timeout_ms: z.number().int(),
+  canary: z.number().int().openapi({ description: "Tenants that go first.", example: 0 }),
+  canary_watch_s: z.number().int(),
+  on_failure: z.enum(["continue", "hold"]),
+  dry_run: z.boolean(),
+  held_because: z.string().nullable().openapi({ description: "Why it stopped by itself before its last tenant; `retry` goes on.", example: null }),
   created_at: Time,
   started_at: MaybeTime,
   finished_at: MaybeTime,

@@ -1,5 +1,5 @@
 /** What the control plane does to a cluster. One implementation per engine that is fully proxied; every operation may be repeated after a crash. */
-import type { BlueprintVersion, PhysicalDatabase } from "./model.ts";
+import type { BlueprintVersion, DryRunStatement, PhysicalDatabase } from "./model.ts";
 import type { Role } from "./role.ts";
 
 /** One row of a workspace's capture log, committed. */
@@ -32,6 +32,8 @@ export interface ApplyOptions {
   /** Tries after 55P03, 40P01, 40001, with jitter. */
   readonly attempts: number;
   readonly signal?: AbortSignal | undefined;
+  /** Told what each statement took, by a try that gets that far. Costs a look at the locks after each. */
+  readonly onStatement?: ((statement: DryRunStatement) => void) | undefined;
 }
 
 export interface ApplyResult {
@@ -66,6 +68,11 @@ export interface ClusterAdmin {
   createTemplateDatabase(database: PhysicalDatabase): Promise<void>;
   /** A copy of `template` with its own owner and roles, grants, default privileges and DDL guard. The applied version comes with the copy. */
   createTenantDatabase(database: PhysicalDatabase, template: PhysicalDatabase): Promise<void>;
+  /**
+   * A copy of a tenant's database for trying things out, its data included, which its own owner alone may enter. Where clients are
+   * connected to the source, it is rebuilt from `versions` (1 … the source's own) and the rows are copied under one snapshot.
+   */
+  createScratchCopy(database: PhysicalDatabase, source: PhysicalDatabase, versions: readonly BlueprintVersion[]): Promise<void>;
   /** Ends sessions, drops the database and its roles. Nothing happens when they are gone already. */
   dropDatabase(database: PhysicalDatabase): Promise<void>;
   /** Suspension: nobody but administrators may connect any more, open backends are ended; or the reverse. */

@@ -1,6 +1,17 @@
 /** What the management API can do: the product's verbs, without HTTP. Authorisation is the caller's; ids are always looked up inside the project. */
 import type { QueryAnswer, TableShape } from "./cluster-admin.ts";
-import type { Account, BlueprintVersion, Credential, DatabaseSettings, Deployment, EngineName, Project, Tenant, Workspace } from "./model.ts";
+import type {
+  Account,
+  BlueprintVersion,
+  Credential,
+  DatabaseSettings,
+  Deployment,
+  DeploymentResult,
+  EngineName,
+  Project,
+  Tenant,
+  Workspace,
+} from "./model.ts";
 import type { Role } from "./role.ts";
 import type { Scope } from "./scope.ts";
 
@@ -72,9 +83,27 @@ export interface DeploymentRequest {
   readonly version?: number | undefined;
   /** Tenant ids, or every tenant of the blueprint. */
   readonly tenants: "all" | readonly string[];
+  /** Per cluster. */
   readonly concurrency: number;
   readonly lockTimeoutMs: number;
+  /** Default 0: all at once. */
+  readonly canary?: number | undefined;
+  readonly canaryWatchS?: number | undefined;
+  /** Default `continue`. */
+  readonly onFailure?: "continue" | "hold" | undefined;
+  readonly dryRun?: boolean | undefined;
 }
+
+/** One tenant's part in a deployment, which is told without its other results. */
+export interface TenantDeployment {
+  readonly deployment: Deployment;
+  readonly result: DeploymentResult;
+}
+
+export type DeploymentEvent =
+  | { readonly type: "progress"; readonly deployment: Deployment }
+  | { readonly type: "result"; readonly result: DeploymentResult }
+  | { readonly type: "end"; readonly deployment: Deployment };
 
 /**
  * All methods throw {GatewayError}: not_found for what is not in this project, conflict, bad_request, backend_unreachable.
@@ -149,6 +178,14 @@ export interface ControlPlane {
   /** Resolves when the deployment has ended, or when `signal` aborts with its present state. */
   waitForDeployment(projectId: string, deploymentId: string, signal: AbortSignal): Promise<Deployment>;
   cancelDeployment(projectId: string, deploymentId: string): Promise<Deployment>;
+  /** Newest first; `workspaces` keeps those of these blueprints. */
+  listTenantDeployments(
+    projectId: string,
+    tenantId: string,
+    page: Page & { workspaces?: readonly string[] | undefined },
+  ): Promise<Listing<TenantDeployment>>;
+  /** Its present state without results, then what changes, until it has ended or `signal` aborts. */
+  followDeployment(projectId: string, deploymentId: string, signal: AbortSignal): AsyncIterable<DeploymentEvent>;
   /** The failed and cancelled tenants again. */
   retryDeployment(projectId: string, deploymentId: string): Promise<Deployment>;
 

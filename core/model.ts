@@ -152,9 +152,26 @@ export interface TenantDatabase {
 export type DeploymentState = "queued" | "running" | "done" | "failed" | "cancelled";
 export type DeploymentResultState = "pending" | "running" | "done" | "failed" | "skipped" | "cancelled";
 
+/** What one statement of a dry run cost. */
+export interface DryRunStatement {
+  readonly version: number;
+  readonly command: string;
+  readonly durationMs: number;
+  /** Relations and the strongest lock taken on each: `public.accounts AccessExclusiveLock`. What the statement itself made is left out. */
+  readonly locks: readonly string[];
+  /** Whether it wrote a table anew; that takes as long as the table is large. */
+  readonly rewrites: readonly string[];
+}
+
 export interface DeploymentResult {
   readonly tenantId: string;
   readonly status: DeploymentResultState;
+  /** Among those that went first. */
+  readonly isCanary: boolean;
+  readonly startedAt: number | undefined;
+  readonly finishedAt: number | undefined;
+  /** Of a dry run only. */
+  readonly statements: readonly DryRunStatement[] | undefined;
   readonly fromVersion: number | undefined;
   readonly toVersion: number | undefined;
   readonly durationMs: number | undefined;
@@ -173,10 +190,39 @@ export interface Deployment {
   readonly state: DeploymentState;
   readonly concurrency: number;
   readonly lockTimeoutMs: number;
+  /** Tenants that go first, alone; 0 = none. */
+  readonly canary: number;
+  /** How long the canaries' traffic is watched before the rest follows. */
+  readonly canaryWatchS: number;
+  readonly onFailure: "continue" | "hold";
+  /** Runs on copies of the tenants' databases and changes none. */
+  readonly dryRun: boolean;
+  /** Why it stopped before its last tenant; undefined when it did not, or when somebody cancelled it. */
+  readonly heldBecause: string | undefined;
   readonly createdAt: number;
   readonly startedAt: number | undefined;
   readonly finishedAt: number | undefined;
+  readonly tally: DeploymentTally;
+  /** Empty in lists. */
   readonly results: readonly DeploymentResult[];
+}
+
+/** How many tenants of a deployment are where. */
+export interface DeploymentTally {
+  readonly total: number;
+  /** Done or skipped. */
+  readonly completed: number;
+  readonly failed: number;
+}
+
+export function tallyOf(statuses: Iterable<DeploymentResultState>): DeploymentTally {
+  let [total, completed, failed] = [0, 0, 0];
+  for (const status of statuses) {
+    total++;
+    if (status === "done" || status === "skipped") completed++;
+    else if (status === "failed") failed++;
+  }
+  return { total, completed, failed };
 }
 
 /** A PostgreSQL server that hosts databases. How to reach it as administrator is configuration, never stored in clear. */

@@ -1,12 +1,14 @@
 /** Deployments: jobs that bring tenants to a blueprint version. */
 import { z } from "@hono/zod-openapi";
+import type { DeploymentEvent } from "../../core/control-plane.ts";
 import type { Deployment as DeploymentModel } from "../../core/model.ts";
 import type { ApiContext } from "../context.ts";
 import { endpoint } from "../endpoint.ts";
 import { accepted, answer, ok, paging } from "../envelope.ts";
 import { assertCoversBlueprint, coversBlueprint, notFound } from "../policy.ts";
-import { presentDeployment, presentResults, readPage } from "../present.ts";
+import { presentDeployment, presentResult, presentResults, readPage } from "../present.ts";
 import { Deployment, deploymentDetailFields, integer, PageQuery, TenantId, WorkspaceName } from "../schema.ts";
+import { streamEvents } from "../stream.ts";
 
 const tags = ["Deployments"];
 const reads = { who: "W", role: "read" } as const;
@@ -39,8 +41,23 @@ const CreateBody = z
     version: integer(1, 2_147_483_647).optional().openapi({ description: "The newest unless told.", example: 3 }),
     deploy_all: z.boolean("must be true or false").optional().openapi({ description: "Every tenant of the blueprint.", example: true }),
     tenant_ids: z.array(TenantId).min(1, "must name at least one tenant").max(10_000, "must name at most 10000 tenants").optional(),
-    concurrency: integer(1, 100).default(8).openapi({ description: "Tenants worked on at a time.", example: 8 }),
+    concurrency: integer(1, 64).default(8).openapi({ description: "Tenants worked on at a time, on each cluster.", example: 8 }),
     lock_timeout_ms: integer(1, 600_000).default(5000).openapi({ description: "How long one try waits for a lock.", example: 5000 }),
+    canary: integer(0, 1000).default(0).openapi({
+      description: "This many tenants go first. The rest is held when one of them fails, or when their statements fail more often.",
+      example: 1,
+    }),
+    canary_watch_s: integer(0, 86_400)
+      .default(30)
+      .openapi({ description: "How long the canaries' statements are watched before the rest follows.", example: 30 }),
+    on_failure: z
+      .enum(["continue", "hold"], "must be continue or hold")
+      .default("continue")
+      .openapi({ description: "`hold`: no further tenant is begun once one has failed." }),
+    dry_run: z
+      .boolean("must be true or false")
+      .default(false)
+      .openapi({ description: "Tries it on copies of the databases of `tenant_ids`, tells time and locks by statement, and changes no tenant." }),
     wait: z
       .boolean("must be true or false")
       .default(false)
@@ -75,6 +92,10 @@ const create = endpoint(
       tenants: body.tenant_ids === undefined ? "all" : [...new Set(body.tenant_ids)],
       concurrency: body.concurrency,
       lockTimeoutMs: body.lock_timeout_ms,
+      canary: body.canary,
+      canaryWatchS: body.canary_watch_s,
+      onFailure: body.on_failure,
+      dryRun: body.dry_run,
     });
     if (!body.wait) return accepted(c, presentDetail(started));
     const enough = new AbortController();
@@ -111,6 +132,28 @@ async function reachDeployment(c: ApiContext): Promise<DeploymentModel> {
   return deployment;
 }
 
+const events = endpoint(
+  { policy: reads },
+  {
+    method: "get",
+    path: "/deployments/{id}/events",
+    tags,
+    summary: "A deployment as server-sent events: `progress`, `result` for each tenant that ended, `end`",
+    description: "What is so already comes first. The stream closes after `end`; the data of each event is JSON.",
+    request: { params },
+    responses: { 200: { description: "Events", content: { "text/event-stream": { schema: z.string() } } } },
+  },
+  async (c) => {
+    const { id } = await reachDeployment(c);
+    const follow = (signal: AbortSignal) => c.var.api.control.followDeployment(c.var.access.projectId, id, signal);
+    return streamEvents(c, follow, presentEvent) as never;
+  },
+);
+
+function presentEvent(event: DeploymentEvent): { event: string; data: unknown } {
+  return { event: event.type, data: event.type === "result" ? presentResult(event.result) : presentDeployment(event.deployment) };
+}
+
 const cancel = endpoint(
   { policy: acts },
   {
@@ -143,4 +186,4 @@ const retry = endpoint(
   },
 );
 
-export const deploymentEndpoints = [list, create, get, cancel, retry] as const;
+export const deploymentEndpoints = [list, create, get, events, cancel, retry] as const;

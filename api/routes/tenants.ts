@@ -5,7 +5,7 @@ import type { ApiContext } from "../context.ts";
 import { endpoint, queryBodyBytes } from "../endpoint.ts";
 import { answer, created, ok, paging } from "../envelope.ts";
 import { assertCoversBlueprint, coversBlueprint } from "../policy.ts";
-import { isoTime, presentAnswer, presentConnection, presentDeployment, presentResults, presentTenant, readPage } from "../present.ts";
+import { isoTime, presentAnswer, presentConnection, presentDeployment, presentResult, presentTenant, readPage } from "../present.ts";
 import {
   apiKeyField,
   Deployment,
@@ -209,7 +209,7 @@ const deployments = endpoint(
     path: "/tenants/{id}/deployments",
     tags,
     summary: "Deployments that included a tenant, and how they went for it",
-    description: "A page may hold fewer than `limit`; `next_cursor` tells whether there is more.",
+    description: "The newest first.",
     request: { params, query: PageQuery },
     responses: {
       200: answer(200, "Deployments", { tenant_id: z.string(), deployments: z.array(Deployment.extend({ result: DeploymentResult })), ...paging }),
@@ -217,11 +217,9 @@ const deployments = endpoint(
   },
   async (c) => {
     const { tenant, access, api } = c.var;
-    const { items, nextCursor } = await api.control.listDeployments(access.projectId, readPage(c.req.valid("query")));
-    const found = items.flatMap((item) => {
-      const result = coversBlueprint(access.scope, item.blueprint) && presentResults(item).find((row) => row.tenant_id === tenant.id);
-      return result ? [{ ...presentDeployment(item), result }] : [];
-    });
+    const page = { ...readPage(c.req.valid("query")), workspaces: access.scope.type === "workspace" ? access.scope.values : undefined };
+    const { items, nextCursor } = await api.control.listTenantDeployments(access.projectId, tenant.id, page);
+    const found = items.map(({ deployment, result }) => ({ ...presentDeployment(deployment), result: presentResult(result) }));
     return ok(c, { tenant_id: tenant.id, deployments: found, count: found.length, next_cursor: nextCursor ?? null });
   },
 );

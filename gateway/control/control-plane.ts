@@ -5,6 +5,7 @@ import * as accounts from "./accounts.ts";
 import * as blueprints from "./blueprints.ts";
 import { type ControlConfig, type ControlContext, type ControlOptions, makeContext, nowDate } from "./context.ts";
 import * as credentials from "./credentials.ts";
+import * as follow from "./deployment-follow.ts";
 import { runBlueprint } from "./deployment-runner.ts";
 import * as deployments from "./deployments.ts";
 import { JobQueue } from "./job-queue.ts";
@@ -54,7 +55,15 @@ function bind<A extends unknown[], R>(
   };
 }
 
-type DeploymentVerbs = "createDeployment" | "listDeployments" | "getDeployment" | "waitForDeployment" | "cancelDeployment" | "retryDeployment";
+type DeploymentVerbs =
+  | "createDeployment"
+  | "listDeployments"
+  | "listTenantDeployments"
+  | "getDeployment"
+  | "waitForDeployment"
+  | "followDeployment"
+  | "cancelDeployment"
+  | "retryDeployment";
 
 function bindNouns(context: ControlContext): Omit<ControlPlane, DeploymentVerbs> {
   return {
@@ -104,7 +113,9 @@ function bindDeployments(context: ControlContext, queue: JobQueue): Pick<Control
     ),
     listDeployments: bind(context, deployments.listDeployments),
     getDeployment: bind(context, deployments.getDeployment),
-    waitForDeployment: bind(context, deployments.waitForDeployment),
+    listTenantDeployments: bind(context, follow.listTenantDeployments),
+    waitForDeployment: bind(context, follow.waitForDeployment),
+    followDeployment: (...args) => follow.followDeployment(context, ...args),
     cancelDeployment: bind(context, (ctx, ...args: Parameters<ControlPlane["cancelDeployment"]>) =>
       deployments.cancelDeployment(ctx, queue, ...args),
     ),

@@ -1,7 +1,7 @@
 /** Deployments and their results as rows. */
 import { type Kysely, sql } from "kysely";
 import { GatewayError } from "../../core/errors.ts";
-import type { Deployment, DeploymentResult } from "../../core/model.ts";
+import { type Deployment, type DeploymentResult, type DeploymentTally, tallyOf } from "../../core/model.ts";
 import { toDeploymentResult, toMs } from "../store/rows.ts";
 import type { Tables } from "../store/schema.ts";
 
@@ -11,17 +11,25 @@ export function selectDeployments(db: Kysely<Tables>) {
 
 export type DeploymentColumns = Awaited<ReturnType<ReturnType<typeof selectDeployments>["execute"]>>[number];
 
-/** Fills in the results, in order of tenant id. */
-export async function withResults(db: Kysely<Tables>, rows: readonly DeploymentColumns[]): Promise<Deployment[]> {
+/** With how many tenants are where, counted by the store: a list of deployments to ten thousand tenants stays small. */
+export async function withTallies(db: Kysely<Tables>, rows: readonly DeploymentColumns[]): Promise<Deployment[]> {
   if (rows.length === 0) return [];
   const ids = rows.map((row) => row.id);
-  const found = await db.selectFrom("deployment_results").selectAll().where("deployment_id", "in", ids).orderBy("tenant_id").execute();
-  const byDeployment = new Map<string, DeploymentResult[]>(ids.map((id) => [id, []]));
-  for (const row of found) byDeployment.get(row.deployment_id)?.push(toDeploymentResult(row));
-  return rows.map((row) => toDeployment(row, byDeployment.get(row.id) ?? []));
+  const counts = await db
+    .selectFrom("deployment_results")
+    .select(["deployment_id", "status", sql<number>`count(*)`.as("tenants")])
+    .where("deployment_id", "in", ids)
+    .groupBy(["deployment_id", "status"])
+    .execute();
+  return rows.map((row) => {
+    const own = counts.filter((count) => count.deployment_id === row.id);
+    const sum = (...statuses: string[]) => own.reduce((total, { status, tenants }) => total + (statuses.includes(status) ? tenants : 0), 0);
+    const tally = { total: own.reduce((total, { tenants }) => total + tenants, 0), completed: sum("done", "skipped"), failed: sum("failed") };
+    return toDeployment(row, tally, []);
+  });
 }
 
-function toDeployment(row: DeploymentColumns, results: readonly DeploymentResult[]): Deployment {
+function toDeployment(row: DeploymentColumns, tally: DeploymentTally, results: readonly DeploymentResult[]): Deployment {
   return {
     id: row.id,
     projectId: row.project_id,
@@ -31,24 +39,43 @@ function toDeployment(row: DeploymentColumns, results: readonly DeploymentResult
     state: row.state,
     concurrency: row.concurrency,
     lockTimeoutMs: row.lock_timeout_ms,
+    canary: row.canary,
+    canaryWatchS: row.canary_watch_s,
+    onFailure: row.on_failure,
+    dryRun: row.dry_run,
+    heldBecause: row.held_because ?? undefined,
     createdAt: toMs(row.created_at),
     startedAt: toMs(row.started_at),
     finishedAt: toMs(row.finished_at),
+    tally,
     results,
   };
 }
 
+/** With its results, in order of tenant id. */
 export async function findDeployment(db: Kysely<Tables>, projectId: string, deploymentId: string): Promise<Deployment> {
-  const rows = await selectDeployments(db).where("d.project_id", "=", projectId).where("d.id", "=", deploymentId).execute();
-  const [deployment] = await withResults(db, rows);
-  if (!deployment) throw deploymentNotFound(deploymentId);
-  return deployment;
+  const row = await findRow(db, projectId, deploymentId);
+  const found = await db.selectFrom("deployment_results").selectAll().where("deployment_id", "=", deploymentId).orderBy("tenant_id").execute();
+  const results = found.map(toDeploymentResult);
+  return toDeployment(row, tallyOf(results.map((result) => result.status)), results);
+}
+
+/** Without its results. */
+export async function findDeploymentState(db: Kysely<Tables>, projectId: string, deploymentId: string): Promise<Deployment> {
+  const [deployment] = await withTallies(db, [await findRow(db, projectId, deploymentId)]);
+  return deployment!;
+}
+
+async function findRow(db: Kysely<Tables>, projectId: string, deploymentId: string): Promise<DeploymentColumns> {
+  const row = await selectDeployments(db).where("d.project_id", "=", projectId).where("d.id", "=", deploymentId).executeTakeFirst();
+  if (!row) throw deploymentNotFound(deploymentId);
+  return row;
 }
 
 /** Records every tenant that is to be brought up; those in the trash are only named when they were asked for, and skipped. */
 export async function insertResults(
   db: Kysely<Tables>,
-  deployment: { id: string; projectId: string; workspaceId: string },
+  deployment: { id: string; projectId: string; workspaceId: string; canary: number },
   tenants: "all" | readonly string[],
 ): Promise<void> {
   const chosen = tenants === "all" ? sql`t.state in ('ready', 'suspended')` : sql`t.id = any(${[...tenants]}::text[])`;
@@ -60,6 +87,18 @@ export async function insertResults(
     join tenantry.tenants t on t.project_id = td.project_id and t.id = td.tenant_id
     where td.project_id = ${deployment.projectId} and td.workspace_id = ${deployment.workspaceId} and td.state = 'ready'
       and t.state in ('ready', 'suspended', 'trash') and ${chosen}`.execute(db);
+  if (deployment.canary > 0) await chooseCanaries(db, deployment.id, tenants === "all" ? [] : tenants, deployment.canary);
+}
+
+/** As they were named; otherwise in order of id. Suspended tenants have no traffic to learn from and come last. */
+async function chooseCanaries(db: Kysely<Tables>, deploymentId: string, named: readonly string[], canary: number): Promise<void> {
+  await sql`
+    update tenantry.deployment_results set is_canary = true where deployment_id = ${deploymentId} and tenant_id in (
+      select r.tenant_id from tenantry.deployment_results r
+      join tenantry.deployments d on d.id = r.deployment_id
+      join tenantry.tenants t on t.project_id = d.project_id and t.id = r.tenant_id
+      where r.deployment_id = ${deploymentId} and r.status = 'pending'
+      order by t.state = 'suspended', array_position(${[...named]}::text[], r.tenant_id), r.tenant_id limit ${canary})`.execute(db);
 }
 
 export function deploymentNotFound(deploymentId: string): GatewayError {

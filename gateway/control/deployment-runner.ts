@@ -5,6 +5,7 @@ import type { BlueprintVersion } from "../../core/model.ts";
 import { notifyDeployment } from "../store/changes.ts";
 import type { DeploymentRow } from "../store/schema.ts";
 import { type ControlContext, nowDate } from "./context.ts";
+import { watchCanaries } from "./deployment-canary.ts";
 import { type DeployTask, deployTenant } from "./deployment-tenant.ts";
 import { cancelPending } from "./deployments.ts";
 import { refreshSpares } from "./spares.ts";
@@ -58,23 +59,63 @@ async function claimNext(context: ControlContext, workspaceId: string): Promise<
 }
 
 async function runDeployment(context: ControlContext, claimed: Claimed, signal: AbortSignal): Promise<void> {
-  context.log.write("info", "deployment running", { deployment: claimed.id, version: claimed.version });
+  context.log.write("info", "deployment running", { deployment: claimed.id, version: claimed.version, dry_run: claimed.dry_run });
   const versions = await loadVersions(context.store.db, claimed.workspace_id, claimed.version);
-  await runTenants(context, claimed, versions, signal);
+  const held = await runStages(context, claimed, versions, signal);
   if (signal.aborted) await release(context, claimed);
-  else await finish(context, claimed);
+  else await finish(context, claimed, held);
   refreshSpares(context, claimed.workspace_id);
 }
 
-/** Each cluster has as many tenants in progress as the deployment's concurrency says. */
-async function runTenants(context: ControlContext, claimed: Claimed, versions: readonly BlueprintVersion[], signal: AbortSignal): Promise<void> {
-  const byCluster = await loadOpenTenants(context, claimed);
+/** The canaries, a look at how they fare, then the others. @returns why it stopped before the last tenant. */
+async function runStages(
+  context: ControlContext,
+  claimed: Claimed,
+  versions: readonly BlueprintVersion[],
+  signal: AbortSignal,
+): Promise<string | undefined> {
+  if (claimed.canary > 0) {
+    await runTenants(context, claimed, versions, { canaries: true }, signal);
+    const held = signal.aborted ? undefined : ((await failedCanary(context, claimed)) ?? (await watchCanaries(context, claimed, signal)));
+    if (held !== undefined || signal.aborted) return held;
+  }
+  return await runTenants(context, claimed, versions, { canaries: false }, signal);
+}
+
+async function failedCanary(context: ControlContext, claimed: Claimed): Promise<string | undefined> {
+  const failed = await context.store.db
+    .selectFrom("deployment_results")
+    .select("tenant_id")
+    .where("deployment_id", "=", claimed.id)
+    .where("is_canary", "=", true)
+    .where("status", "=", "failed")
+    .orderBy("tenant_id")
+    .executeTakeFirst();
+  return failed && `it failed on canary '${failed.tenant_id}'`;
+}
+
+/**
+ * Each cluster has as many tenants in progress as the deployment's concurrency says.
+ * @returns why it stopped: with `hold`, nobody begins another tenant once one has failed.
+ */
+async function runTenants(
+  context: ControlContext,
+  claimed: Claimed,
+  versions: readonly BlueprintVersion[],
+  stage: { canaries: boolean },
+  signal: AbortSignal,
+): Promise<string | undefined> {
+  const byCluster = await loadOpenTenants(context, claimed, stage.canaries);
   const workers: Promise<void>[] = [];
+  let held: string | undefined;
   for (const tenantIds of byCluster.values()) {
     const rest = tenantIds.values();
     const worker = async () => {
       for (const tenantId of rest) {
-        if (signal.aborted || !(await deployTenant(context, taskOf(claimed, versions, tenantId, signal)))) return;
+        if (signal.aborted || held !== undefined) return;
+        const end = await deployTenant(context, taskOf(claimed, versions, tenantId, signal));
+        if (end === "stop") return;
+        if (end === "failed" && claimed.on_failure === "hold") held ??= `it failed on tenant '${tenantId}'`;
       }
     };
     for (let i = 0; i < Math.min(claimed.concurrency, tenantIds.length); i++) workers.push(worker());
@@ -82,6 +123,7 @@ async function runTenants(context: ControlContext, claimed: Claimed, versions: r
   const ends = await Promise.allSettled(workers);
   const failed = ends.find((end) => end.status === "rejected");
   if (failed) throw failed.reason;
+  return held;
 }
 
 function taskOf(claimed: Claimed, versions: readonly BlueprintVersion[], tenantId: string, signal: AbortSignal): DeployTask {
@@ -91,6 +133,7 @@ function taskOf(claimed: Claimed, versions: readonly BlueprintVersion[], tenantI
     workspaceId: claimed.workspace_id,
     version: claimed.version,
     lockTimeoutMs: claimed.lock_timeout_ms,
+    dryRun: claimed.dry_run,
     versions,
     tenantId,
     signal,
@@ -98,8 +141,8 @@ function taskOf(claimed: Claimed, versions: readonly BlueprintVersion[], tenantI
 }
 
 /** Those not ended yet. One found `running` was in a dead worker's hands; its database knows how far it came. */
-async function loadOpenTenants(context: ControlContext, claimed: Claimed): Promise<Map<string, string[]>> {
-  const rows = await context.store.db
+async function loadOpenTenants(context: ControlContext, claimed: Claimed, canaries: boolean): Promise<Map<string, string[]>> {
+  let query = context.store.db
     .selectFrom("deployment_results as r")
     .leftJoin("tenant_databases as td", (join) =>
       join.onRef("td.tenant_id", "=", "r.tenant_id").on("td.project_id", "=", claimed.project_id).on("td.workspace_id", "=", claimed.workspace_id),
@@ -108,8 +151,9 @@ async function loadOpenTenants(context: ControlContext, claimed: Claimed): Promi
     .select(["r.tenant_id", "d.cluster_id"])
     .where("r.deployment_id", "=", claimed.id)
     .where("r.status", "in", ["pending", "running"])
-    .orderBy("r.tenant_id")
-    .execute();
+    .orderBy("r.tenant_id");
+  if (canaries) query = query.where("r.is_canary", "=", true);
+  const rows = await query.execute();
   const byCluster = new Map<string, string[]>();
   for (const row of rows) {
     const known = byCluster.get(row.cluster_id ?? "");
@@ -129,23 +173,25 @@ async function release(context: ControlContext, claimed: Claimed): Promise<void>
     .execute();
 }
 
-async function finish(context: ControlContext, claimed: Claimed): Promise<void> {
+/** A deployment that was held has its other tenants cancelled, as if somebody had; a retry takes them up. */
+async function finish(context: ControlContext, claimed: Claimed, held: string | undefined): Promise<void> {
   await context.store.transaction(async (trx) => {
     const row = await trx.selectFrom("deployments").selectAll().where("id", "=", claimed.id).forUpdate().executeTakeFirst();
     if (row?.claimed_by !== context.claims.key || row.state !== "running") return; // somebody else has it by now
-    if (row.cancel_requested) await cancelPending(trx, claimed.id);
+    if (row.cancel_requested || held !== undefined) await cancelPending(trx, claimed.id);
     const left = await trx.selectFrom("deployment_results").select("status").distinct().where("deployment_id", "=", claimed.id).execute();
     const statuses = left.map((r) => r.status);
     if (statuses.includes("pending") || statuses.includes("running")) {
       throw new GatewayError("internal_error", `deployment ${claimed.id} has tenants left that nobody worked on`);
     }
-    const state = row.cancel_requested ? "cancelled" : statuses.includes("failed") ? "failed" : "done";
+    const isHeld = held !== undefined && statuses.includes("cancelled");
+    const state = row.cancel_requested ? "cancelled" : isHeld || statuses.includes("failed") ? "failed" : "done";
     await trx
       .updateTable("deployments")
-      .set({ state, finished_at: nowDate(context), claimed_by: null })
+      .set({ state, held_because: isHeld ? held : null, finished_at: nowDate(context), claimed_by: null })
       .where("id", "=", claimed.id)
       .execute();
     await notifyDeployment(trx, claimed.id);
-    context.log.write("info", "deployment ended", { deployment: claimed.id, state });
+    context.log.write("info", "deployment ended", { deployment: claimed.id, state, held });
   });
 }

@@ -2,11 +2,12 @@
 import { type Kysely, sql } from "kysely";
 import type { ApplyResult } from "../../core/cluster-admin.ts";
 import { GatewayError } from "../../core/errors.ts";
-import type { BlueprintVersion, DeploymentResultState, PhysicalDatabase } from "../../core/model.ts";
+import type { BlueprintVersion, DeploymentResultState, DryRunStatement, PhysicalDatabase } from "../../core/model.ts";
 import { notifyChange, notifyDeployment } from "../store/changes.ts";
 import { toPhysical } from "../store/rows.ts";
 import type { Tables } from "../store/schema.ts";
-import type { ControlContext } from "./context.ts";
+import { type ControlContext, nowDate } from "./context.ts";
+import { withScratchCopy } from "./scratch-copies.ts";
 
 export interface DeployTask {
   readonly deploymentId: string;
@@ -17,6 +18,8 @@ export interface DeployTask {
   /** Versions 1 … `version`. */
   readonly versions: readonly BlueprintVersion[];
   readonly tenantId: string;
+  /** On a copy of the tenant's database. */
+  readonly dryRun: boolean;
   /** Aborts when this instance stops: what is waiting for a lock is left to the next one. */
   readonly signal: AbortSignal;
 }
@@ -27,20 +30,22 @@ interface Outcome {
   readonly to_version?: number;
   readonly error?: string | null;
   readonly sqlstate?: string | null;
+  readonly statements?: string;
   readonly tries: number;
 }
 
 /** What PostgreSQL says when a lock was not to be had; such failures have used every try. */
 const lockFailures = ["55P03", "40P01", "40001"];
 
-/** @returns false when the deployment was cancelled, is another instance's by now, or this one stops: stop here. */
-export async function deployTenant(context: ControlContext, task: DeployTask): Promise<boolean> {
-  if (!(await markRunning(context, task))) return false;
+/** @returns "stop" when the deployment was cancelled, is another instance's by now, or this one stops. */
+export async function deployTenant(context: ControlContext, task: DeployTask): Promise<"done" | "failed" | "stop"> {
+  if (!(await markRunning(context, task))) return "stop";
   const startedMs = context.clock.nowMs();
-  const outcome = await bringUp(context, task);
-  if (!outcome) return false;
+  const outcome = await (task.dryRun ? tryOut(context, task) : bringUp(context, task));
+  if (!outcome) return "stop";
   const durationMs = Math.round(context.clock.nowMs() - startedMs);
-  return await record(context, task, outcome, durationMs);
+  if (!(await record(context, task, outcome, durationMs))) return "stop";
+  return outcome.status === "failed" ? "failed" : "done";
 }
 
 async function markRunning(context: ControlContext, task: DeployTask): Promise<boolean> {
@@ -48,7 +53,7 @@ async function markRunning(context: ControlContext, task: DeployTask): Promise<b
     if (!(await holdClaim(context, trx, task, true))) return false;
     await trx
       .updateTable("deployment_results")
-      .set({ status: "running" })
+      .set({ status: "running", started_at: nowDate(context) })
       .where("deployment_id", "=", task.deploymentId)
       .where("tenant_id", "=", task.tenantId)
       .execute();
@@ -67,6 +72,29 @@ async function holdClaim(context: ControlContext, trx: Kysely<Tables>, task: Dep
     .forShare()
     .executeTakeFirst();
   return row !== undefined && row.claimed_by === context.claims.key && !(unlessCancelled && row.cancel_requested);
+}
+
+/** As `bringUp`, on a copy that nobody else enters and that is dropped at the end; after a crash the sweep drops it. */
+async function tryOut(context: ControlContext, task: DeployTask): Promise<Outcome | undefined> {
+  const found = await findDatabase(context, task);
+  if ("skipped" in found) return { status: "skipped", error: found.skipped, tries: 0 };
+  const statements: DryRunStatement[] = [];
+  const told = () => ({ statements: JSON.stringify(statements) });
+  try {
+    return await withScratchCopy(context, { ...task, source: found.database, version: found.version }, async (copy) => {
+      const options = {
+        lockTimeoutMs: task.lockTimeoutMs,
+        attempts: 1,
+        signal: task.signal,
+        onStatement: (s: DryRunStatement) => statements.push(s),
+      };
+      return { ...succeeded(task, await context.admin.applyVersions(copy, task.versions, options)), ...told() };
+    });
+  } catch (error) {
+    if (task.signal.aborted && error === task.signal.reason) return undefined;
+    const outcome = await failed(context, found, error);
+    return { ...outcome, to_version: found.version, ...told() };
+  }
 }
 
 /** @returns undefined when the stop of this instance ended it; the row stays `running`, which whoever carries on takes for open. */
@@ -132,12 +160,12 @@ async function record(context: ControlContext, task: DeployTask, outcome: Outcom
     if (!(await holdClaim(context, trx, task, false))) return false;
     await trx
       .updateTable("deployment_results")
-      .set({ ...columns, duration_ms: durationMs, attempts: sql`attempts + ${tries}` })
+      .set({ ...columns, duration_ms: durationMs, finished_at: nowDate(context), attempts: sql`attempts + ${tries}` })
       .where("deployment_id", "=", task.deploymentId)
       .where("tenant_id", "=", task.tenantId)
       .execute();
-    if (typeof columns.to_version === "number") await recordVersion(trx, task, columns.to_version);
-    if ((columns.to_version ?? 0) > (columns.from_version ?? 0)) {
+    if (typeof columns.to_version === "number" && !task.dryRun) await recordVersion(trx, task, columns.to_version);
+    if (!task.dryRun && (columns.to_version ?? 0) > (columns.from_version ?? 0)) {
       await notifyChange(trx, { projectId: task.projectId, tenantId: task.tenantId, workspaceId: task.workspaceId, schemaChanged: true });
     }
     await notifyDeployment(trx, task.deploymentId);

@@ -7,7 +7,7 @@ import { notifyDeployment } from "../store/changes.ts";
 import type { Tables } from "../store/schema.ts";
 import { syncBlueprint } from "./blueprints.ts";
 import { type ControlContext, nowDate } from "./context.ts";
-import { deploymentNotFound, findDeployment, insertResults, selectDeployments, withResults } from "./deployment-rows.ts";
+import { deploymentNotFound, findDeployment, insertResults, selectDeployments, withTallies } from "./deployment-rows.ts";
 import { badRequest } from "./inputs.ts";
 import type { JobQueue } from "./job-queue.ts";
 import { decodeCursor, pageLimit, toListing } from "./paging.ts";
@@ -15,10 +15,9 @@ import { getProject } from "./projects.ts";
 import { refreshSpares } from "./spares.ts";
 import { findBlueprint, type KnownWorkspace } from "./workspace-rows.ts";
 
-/** How often a deployment is looked at while it is waited for, should a notification be lost. */
-const lookAgainMs = 1_000;
+const maxDryRunTenants = 10;
 
-const ended: readonly DeploymentState[] = ["done", "failed", "cancelled"];
+export const ended: readonly DeploymentState[] = ["done", "failed", "cancelled"];
 
 export async function createDeployment(context: ControlContext, queue: JobQueue, projectId: string, request: DeploymentRequest): Promise<Deployment> {
   checkNumbers(request);
@@ -32,7 +31,7 @@ export async function createDeployment(context: ControlContext, queue: JobQueue,
   await context.store.transaction(async (trx) => {
     await lockBlueprint(trx, workspace);
     await insertDeployment(context, trx, { id, workspace, version, request });
-    await insertResults(trx, { id, projectId, workspaceId: workspace.id }, request.tenants);
+    await insertResults(trx, { id, projectId, workspaceId: workspace.id, canary: request.canary ?? 0 }, request.tenants);
     await refuseUnknownTenants(trx, id, request);
     await queue.send(trx, workspace.id);
     await notifyDeployment(trx, id);
@@ -50,6 +49,20 @@ function checkNumbers(request: DeploymentRequest): void {
     throw badRequest("lock_timeout_ms must be from 1 to 3600000", "lock_timeout_ms");
   }
   if (request.tenants !== "all" && request.tenants.length === 0) throw badRequest("tenant_ids must name at least one tenant", "tenant_ids");
+  const { canary = 0, canaryWatchS = 0 } = request;
+  if (!Number.isInteger(canary) || canary < 0 || canary > 1_000) throw badRequest("canary must be from 0 to 1000", "canary");
+  if (!Number.isInteger(canaryWatchS) || canaryWatchS < 0 || canaryWatchS > 86_400) {
+    throw badRequest("canary_watch_s must be from 0 to 86400", "canary_watch_s");
+  }
+  if (request.dryRun) checkDryRun(request, canary);
+}
+
+/** Every tenant costs a copy of its database, so they are named and few. */
+function checkDryRun(request: DeploymentRequest, canary: number): void {
+  if (request.tenants === "all" || request.tenants.length > maxDryRunTenants) {
+    throw badRequest(`dry_run copies databases: name 1 to ${maxDryRunTenants} tenants in tenant_ids`, "tenant_ids");
+  }
+  if (canary > 0) throw badRequest("dry_run changes no tenant, so it has no canaries", "canary");
 }
 
 function chooseVersion(workspace: KnownWorkspace, newest: number, asked: number | undefined): number {
@@ -82,6 +95,10 @@ async function insertDeployment(
       state: "queued",
       concurrency: input.request.concurrency,
       lock_timeout_ms: input.request.lockTimeoutMs,
+      canary: input.request.canary ?? 0,
+      canary_watch_s: (input.request.canary ?? 0) > 0 ? (input.request.canaryWatchS ?? 0) : 0,
+      on_failure: input.request.onFailure ?? "continue",
+      dry_run: input.request.dryRun ?? false,
       created_at: nowDate(context),
     })
     .execute();
@@ -106,7 +123,7 @@ export async function listDeployments(context: ControlContext, projectId: string
     .limit(pageLimit(page) + 1);
   if (page.cursor !== undefined) query = query.where("d.position", "<", Number(decodeCursor(page.cursor, ["number"])[0]));
   const rows = await query.execute();
-  const deployments = new Map((await withResults(context.store.db, rows)).map((deployment) => [deployment.id, deployment]));
+  const deployments = new Map((await withTallies(context.store.db, rows)).map((deployment) => [deployment.id, deployment]));
   return toListing(
     rows,
     page,
@@ -117,40 +134,6 @@ export async function listDeployments(context: ControlContext, projectId: string
 
 export function getDeployment(context: ControlContext, projectId: string, deploymentId: string): Promise<Deployment> {
   return findDeployment(context.store.db, projectId, deploymentId);
-}
-
-/** Looks when something is said of the deployment, and now and then in case nothing was heard. */
-export async function waitForDeployment(context: ControlContext, projectId: string, deploymentId: string, signal: AbortSignal): Promise<Deployment> {
-  let hear: () => void = () => undefined;
-  let heard = Promise.resolve();
-  const listenAgain = () => {
-    heard = new Promise((resolve) => {
-      hear = resolve;
-    });
-  };
-  const unsubscribe = context.store.onDeployment((id) => {
-    if (id === undefined || id === deploymentId) hear();
-  });
-  const onAbort = () => hear();
-  signal.addEventListener("abort", onAbort);
-  try {
-    for (;;) {
-      listenAgain();
-      const deployment = await findDeployment(context.store.db, projectId, deploymentId);
-      if (ended.includes(deployment.state) || signal.aborted) return deployment;
-      await waitForWord(context, heard);
-    }
-  } finally {
-    signal.removeEventListener("abort", onAbort);
-    unsubscribe();
-  }
-}
-
-async function waitForWord(context: ControlContext, heard: Promise<void>): Promise<void> {
-  const timer = new AbortController();
-  const pause = context.clock.sleep(lookAgainMs, timer.signal).catch(() => undefined); // aborted below, when it is no longer needed
-  await Promise.race([heard, pause]);
-  timer.abort(new Error("no longer waited for"));
 }
 
 /** A queued one ends at once; a running one stops after the tenants in progress. */
@@ -188,7 +171,7 @@ export async function retryDeployment(context: ControlContext, queue: JobQueue, 
     if (!ended.includes(row.state)) throw new GatewayError("conflict", `Deployment ${deploymentId} has not ended yet (${row.state})`);
     const again = await trx
       .updateTable("deployment_results")
-      .set({ status: "pending", error: null, sqlstate: null })
+      .set({ status: "pending", error: null, sqlstate: null, started_at: null, finished_at: null, statements: null })
       .where("deployment_id", "=", deploymentId)
       .where("status", "in", ["failed", "cancelled", "skipped"])
       .executeTakeFirst();
@@ -209,7 +192,7 @@ async function requeue(trx: Kysely<Tables>, deploymentId: string): Promise<void>
     .executeTakeFirstOrThrow();
   await trx
     .updateTable("deployments")
-    .set({ state: "queued", cancel_requested: false, finished_at: null, claimed_by: null, position: Number(last.position) })
+    .set({ state: "queued", cancel_requested: false, held_because: null, finished_at: null, claimed_by: null, position: Number(last.position) })
     .where("id", "=", deploymentId)
     .execute();
 }

@@ -119,13 +119,13 @@ async function finishProjects(context: ControlContext): Promise<void> {
   for (const row of rows) await finishDeletingProject(context, row.id);
 }
 
-/** Spares nobody finishes, and everything that was to be dropped. Templates stay: the next user brings them up. */
+/** Spares and copies nobody works on, and everything that was to be dropped. Templates stay: the next user brings them up. */
 async function dropLeftOver(context: ControlContext): Promise<void> {
   const { db } = context.store;
   const spares = await db
     .selectFrom("databases")
     .select("name")
-    .where("kind", "=", "spare")
+    .where("kind", "in", ["spare", "copy"])
     .where("state", "=", "creating")
     .where(context.claims.orphaned("claimed_by", sql.ref("name")))
     .execute();

@@ -46,6 +46,7 @@ export async function deployedVersion(db: Kysely<Tables>, workspaceId: string): 
     .select(sql<number | null>`max(version)`.as("version"))
     .where("workspace_id", "=", workspaceId)
     .where("state", "<>", "cancelled")
+    .where("dry_run", "=", false)
     .executeTakeFirst();
   return row?.version ?? 0;
 }

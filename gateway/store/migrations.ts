@@ -1,4 +1,5 @@
 /** Numbered, forward-only changes of the store's schema. A released migration is never edited; the next one is added below it. */
+import { deploymentOptionsSql } from "./deployment-tables.ts";
 
 export interface Migration {
   readonly version: number;
@@ -201,4 +202,5 @@ create index audit_time on tenantry.audit (project_id, at);
 export const migrations: readonly Migration[] = [
   { version: 1, name: "first tables", sql: first },
   { version: 2, name: "record of changes", sql: audit },
+  { version: 3, name: "deployments with canaries and dry runs", sql: deploymentOptionsSql },
 ];

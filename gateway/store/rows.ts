@@ -158,5 +158,9 @@ export function toDeploymentResult(row: Selectable<DeploymentResultRow>): Deploy
     error: row.error ?? undefined,
     sqlstate: row.sqlstate ?? undefined,
     attempts: row.attempts,
+    isCanary: row.is_canary,
+    startedAt: toMs(row.started_at),
+    finishedAt: toMs(row.finished_at),
+    statements: row.statements ?? undefined,
   };
 }

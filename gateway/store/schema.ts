@@ -5,6 +5,7 @@ import type {
   DatabaseSettings,
   DeploymentResultState,
   DeploymentState,
+  DryRunStatement,
   EngineName,
   TenantState,
   Verifier,
@@ -71,7 +72,7 @@ export interface ClusterRow {
   created_at: Date;
 }
 
-export type DatabaseKind = "workspace" | "template" | "tenant" | "spare";
+export type DatabaseKind = "workspace" | "template" | "tenant" | "spare" | "copy";
 export type DatabaseState = "creating" | "ready" | "deleting";
 
 /** Every physical database that exists or may exist on a cluster: the row is written before the database is made and removed after it is dropped. */
@@ -154,6 +155,12 @@ export interface DeploymentRow {
   cancel_requested: Generated<boolean>;
   concurrency: number;
   lock_timeout_ms: number;
+  canary: Generated<number>;
+  canary_watch_s: Generated<number>;
+  on_failure: Generated<"continue" | "hold">;
+  dry_run: Generated<boolean>;
+  /** Why it stopped by itself. */
+  held_because: Nullable<string>;
   claimed_by: Nullable<number>;
   created_at: Date;
   started_at: Nullable<Date>;
@@ -170,6 +177,11 @@ export interface DeploymentResultRow {
   error: Nullable<string>;
   sqlstate: Nullable<string>;
   attempts: Generated<number>;
+  is_canary: Generated<boolean>;
+  started_at: Nullable<Date>;
+  finished_at: Nullable<Date>;
+  /** Of a dry run. */
+  statements: ColumnType<readonly DryRunStatement[] | null, string | null | undefined, string | null>;
 }
 
 /** One change made over the API; see gateway/operations/audit.ts. */

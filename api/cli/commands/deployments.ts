@@ -1,10 +1,21 @@
 /** tdb deployments … */
-import type { Command } from "commander";
+import { type Command, Option } from "commander";
 import { segment } from "../../client.ts";
 import { CommandFailure, UsageError } from "../errors.ts";
-import { formatFields, formatProgress, formatTable } from "../print.ts";
+import { formatFields, formatProgress, formatTable, sanitize } from "../print.ts";
 import type { CliSession, View } from "../session.ts";
 import { addPaging, collect, type PagingOptions, pageQuery, wholeNumber } from "./options.ts";
+
+interface Result {
+  readonly tenant_id: string;
+  readonly status: string;
+  readonly duration_ms: number | null;
+  readonly error: string | null;
+  readonly attempts: number;
+  readonly statements:
+    | readonly { version: number; command: string; duration_ms: number; locks: readonly string[]; rewrites: readonly string[] }[]
+    | null;
+}
 
 interface Deployment {
   readonly id: string;
@@ -14,7 +25,9 @@ interface Deployment {
   readonly tenants_total: number;
   readonly tenants_completed: number;
   readonly tenants_failed: number;
-  readonly results: readonly { tenant_id: string; status: string; duration_ms: number | null; error: string | null; attempts: number }[];
+  readonly dry_run: boolean;
+  readonly held_because: string | null;
+  readonly results: readonly Result[];
 }
 
 interface CreateOptions {
@@ -24,10 +37,21 @@ interface CreateOptions {
   tenant: string[];
   concurrency?: number;
   lockTimeoutMs?: number;
+  canary?: number;
+  canaryWatchS?: number;
+  onFailure?: "continue" | "hold";
+  dryRun?: boolean;
   wait?: boolean;
 }
 
 const pollMs = 500;
+
+const createExamples = `
+Examples:
+  $ tdb deployments create --blueprint myapp --tenant wayne --dry-run --wait
+  $ tdb deployments create --blueprint myapp --all --canary 2 --wait
+  $ tdb deployments create --blueprint myapp --all --on-failure hold --concurrency 16 --wait
+  $ tdb deployments create --blueprint myapp --version 3 --tenant wayne`;
 
 const deploymentView: View<Deployment> = {
   quiet: (answer) => answer.id,
@@ -37,11 +61,26 @@ const deploymentView: View<Deployment> = {
       ["blueprint", `${answer.blueprint_name} version ${answer.version}`],
       ["status", answer.status],
       ["tenants", `${answer.tenants_completed} of ${answer.tenants_total} done, ${answer.tenants_failed} failed`],
+      ...(answer.dry_run ? ([["dry run", "on copies; no tenant was changed"]] as const) : []),
+      ...(answer.held_because === null ? [] : ([["held", answer.held_because]] as const)),
     ]);
     const rows = answer.results.map((row) => [row.tenant_id, row.status, row.duration_ms, row.attempts, row.error]);
-    return `${fields}\n${formatTable(["TENANT", "STATUS", "MS", "TRIES", "ERROR"], rows)}`;
+    return [fields, formatTable(["TENANT", "STATUS", "MS", "TRIES", "ERROR"], rows), ...answer.results.flatMap(describeStatements)].join("\n");
   },
 };
+
+/** What a dry run found out. */
+function describeStatements({ tenant_id, statements }: Result): string[] {
+  if (!statements || statements.length === 0) return [];
+  const rows = statements.map(({ version, command, duration_ms, locks, rewrites }) => [
+    version,
+    command,
+    duration_ms,
+    locks.join("\n"),
+    rewrites.join("\n"),
+  ]);
+  return [`\nStatements on the copy of ${sanitize(tenant_id)}`, formatTable(["VERSION", "STATEMENT", "MS", "LOCKS", "TABLES WRITTEN ANEW"], rows)];
+}
 
 export function addDeploymentCommands(program: Command, session: CliSession): void {
   const deployments = program.command("deployments").description("Deployments: bring tenants to a blueprint version");
@@ -109,11 +148,12 @@ function addCreate(deployments: Command, session: CliSession): void {
     .option("--tenant <ids>", "these tenants, with commas or repeated", collect, [])
     .option("--concurrency <n>", "tenants worked on at a time", wholeNumber)
     .option("--lock-timeout-ms <ms>", "how long one try waits for a lock", wholeNumber)
+    .option("--canary <n>", "so many tenants first; the rest is held if one fails or its statements fail more often", wholeNumber)
+    .option("--canary-watch-s <s>", "how long the canaries are watched (30 unless told)", wholeNumber)
+    .addOption(new Option("--on-failure <what>", "hold: begin no further tenant once one has failed").choices(["continue", "hold"]))
+    .option("--dry-run", "on copies of the named tenants' databases: time and locks by statement, no tenant is changed")
     .option("--wait", "until it has ended; exit code 1 if it failed")
-    .addHelpText(
-      "after",
-      "\nExamples:\n  $ tdb deployments create --blueprint myapp --all --wait\n  $ tdb deployments create --blueprint myapp --version 3 --tenant wayne",
-    )
+    .addHelpText("after", createExamples)
     .action(async (options: CreateOptions) => {
       const json = readRequest(options);
       if (!options.wait) {
@@ -125,7 +165,7 @@ function addCreate(deployments: Command, session: CliSession): void {
     });
 }
 
-function readRequest({ blueprint, version, all, tenant, concurrency, lockTimeoutMs }: CreateOptions) {
+function readRequest({ blueprint, version, all, tenant, concurrency, lockTimeoutMs, ...more }: CreateOptions) {
   if ((all === true) === tenant.length > 0) throw new UsageError("say which tenants: either --all or --tenant <ids>");
   return {
     blueprint_name: blueprint,
@@ -133,6 +173,10 @@ function readRequest({ blueprint, version, all, tenant, concurrency, lockTimeout
     ...(version !== undefined && { version }),
     ...(concurrency !== undefined && { concurrency }),
     ...(lockTimeoutMs !== undefined && { lock_timeout_ms: lockTimeoutMs }),
+    ...(more.canary !== undefined && { canary: more.canary }),
+    ...(more.canaryWatchS !== undefined && { canary_watch_s: more.canaryWatchS }),
+    ...(more.onFailure !== undefined && { on_failure: more.onFailure }),
+    ...(more.dryRun && { dry_run: true }),
   };
 }
 
@@ -149,7 +193,7 @@ async function followDeployment(session: CliSession, id: string): Promise<void> 
     }
     if (showsBar) stderr.write("\n");
     await session.print(state, deploymentView);
-    if (state.status !== "done") throw new CommandFailure(`deployment ${id} ${state.status}: \`tdb deployments retry ${id}\` tries again`);
+    if (state.status !== "done") throw new CommandFailure(`deployment ${id} ${state.status}: \`tdb deployments retry ${id}\` tries the others again`);
     return;
   }
 }

@@ -8,6 +8,7 @@ import { type AdminContext, restoreRole, withAdmin } from "./context.ts";
 import { describeSchema } from "./describe.ts";
 import { createTemplateDatabase, createTenantDatabase, createWorkspaceDatabase, dropDatabase, prepareCluster, setConnectable } from "./provision.ts";
 import { runQuery, runScript } from "./query.ts";
+import { createScratchCopy } from "./scratch-copy.ts";
 import { asSqlError, toGatewayError } from "./sql-errors.ts";
 
 export interface PostgresAdmin extends ClusterAdmin {
@@ -40,6 +41,7 @@ export function createPostgresAdmin(context: AdminContext): PostgresAdmin {
     createWorkspaceDatabase: (database, mode) => onCluster(database.clusterId, () => createWorkspaceDatabase(context, database, mode)),
     createTemplateDatabase: (database) => onCluster(database.clusterId, () => createTemplateDatabase(context, database)),
     createTenantDatabase: (database, template) => onCluster(database.clusterId, () => createTenantDatabase(context, database, template)),
+    createScratchCopy: (database, source, versions) => onCluster(database.clusterId, () => createScratchCopy(context, database, source, versions)),
     dropDatabase: (database) => guarded(() => dropDatabase(context, database)),
     setConnectable: (database, allowed) => guarded(() => setConnectable(context, database, allowed)),
     readCapturedDdl: (database, afterDdlId) => guarded(() => readCapturedDdl(context, database, afterDdlId)),

@@ -4,6 +4,7 @@ import { GatewayError } from "../../../core/errors.ts";
 import type { BlueprintVersion, PhysicalDatabase } from "../../../core/model.ts";
 import type { SqlConnection } from "../../../core/sql.ts";
 import { runAloneStep } from "./apply-alone.ts";
+import { StatementWatch } from "./apply-watch.ts";
 import { type AdminContext, inTransaction, withAdmin, withLocks, withRole } from "./context.ts";
 import { translateRoleNames } from "./role-names.ts";
 import { asSqlError, toGatewayError } from "./sql-errors.ts";
@@ -75,14 +76,8 @@ async function applyFrom(
     options.signal?.throwIfAborted();
     const last = run.at(-1) as BlueprintVersion;
     const input = { run, reached, total: due.length, first: current + 1 };
-    if (last.transactional) await applyRun(connection, database, input, options);
-    else {
-      try {
-        await runAloneStep(context, connection, { ...last, sql: translateRoleNames(last.sql, database.name) }, options.lockTimeoutMs);
-      } catch (error) {
-        throw statementFailed(error, last, input);
-      }
-    }
+    if (last.transactional) await applyRun(context, connection, database, input, options);
+    else await applyAlone(context, connection, database, input, options);
     reached = last.version;
   }
   return reached;
@@ -96,8 +91,34 @@ interface Run {
   readonly total: number;
 }
 
-async function applyRun(connection: SqlConnection, database: PhysicalDatabase, input: Run, options: ApplyOptions): Promise<void> {
+async function applyAlone(
+  context: AdminContext,
+  connection: SqlConnection,
+  database: PhysicalDatabase,
+  input: Run,
+  options: ApplyOptions,
+): Promise<void> {
+  const version = input.run[0] as BlueprintVersion;
+  const startedMs = context.clock.nowMs();
+  try {
+    await runAloneStep(context, connection, { ...version, sql: translateRoleNames(version.sql, database.name) }, options.lockTimeoutMs);
+  } catch (error) {
+    throw statementFailed(error, version, input);
+  }
+  const durationMs = Math.round((context.clock.nowMs() - startedMs) * 100) / 100;
+  // Its locks come and go while it runs; its kind of statement exists in order to hold none that stops others.
+  options.onStatement?.({ version: version.version, command: version.commandTag, durationMs, locks: [], rewrites: [] });
+}
+
+async function applyRun(
+  context: AdminContext,
+  connection: SqlConnection,
+  database: PhysicalDatabase,
+  input: Run,
+  options: ApplyOptions,
+): Promise<void> {
   const { run, reached } = input;
+  const watch = options.onStatement && new StatementWatch(connection, () => context.clock.nowMs(), options.onStatement);
   let at = run[0] as BlueprintVersion;
   try {
     await inTransaction(connection, async () => {
@@ -108,7 +129,9 @@ async function applyRun(connection: SqlConnection, database: PhysicalDatabase, i
         options.signal?.throwIfAborted();
         at = version;
         await setLocal(connection, "search_path", version.searchPath);
+        await watch?.begin();
         await runOne(connection, translateRoleNames(version.sql, database.name));
+        await watch?.end(version);
       }
       await connection.query("SELECT tdb.record_applied($1, $2)", [reached, (run.at(-1) as BlueprintVersion).version]);
     });

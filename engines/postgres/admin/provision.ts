@@ -76,6 +76,11 @@ export function createTenantDatabase(context: AdminContext, database: PhysicalDa
   return create(context, database, template.name, setUp);
 }
 
+/** A copy of any database on the cluster that nobody is connected to; `setUp` runs inside it and must end with who may connect. */
+export function createDatabaseFrom(context: AdminContext, database: PhysicalDatabase, source: string, setUp: string): Promise<void> {
+  return create(context, database, source, setUp);
+}
+
 /** Roles, then the database, closed until its set-up has committed; one found closed is a crash's and made anew. */
 async function create(context: AdminContext, database: PhysicalDatabase, template: string, setUp: string): Promise<void> {
   const locks = [

@@ -1,5 +1,5 @@
 /** A control plane in memory: enough state for the API's tests, no databases behind it. */
-import type { ControlPlane, Listing, NewCredential, NewProject, Page } from "../../../core/control-plane.ts";
+import type { ControlPlane, DeploymentEvent, DeploymentRequest, Listing, NewCredential, NewProject, Page } from "../../../core/control-plane.ts";
 import { GatewayError } from "../../../core/errors.ts";
 import {
   type Account,
@@ -304,15 +304,23 @@ export class FakeControl implements ControlPlane {
     return this.getTenantSettings(projectId, tenantId, blueprint);
   }
 
-  async createDeployment(
-    projectId: string,
-    request: { blueprint: string; version?: number | undefined; tenants: "all" | readonly string[]; concurrency: number; lockTimeoutMs: number },
-  ) {
+  async createDeployment(projectId: string, request: DeploymentRequest) {
     this.calls.push("createDeployment");
     const workspace = await this.getWorkspace(projectId, request.blueprint);
     const ids =
       request.tenants === "all" ? this.tenants.filter((tenant) => tenant.projectId === projectId).map((tenant) => tenant.id) : request.tenants;
-    const pending = { fromVersion: undefined, toVersion: undefined, durationMs: undefined, error: undefined, sqlstate: undefined, attempts: 0 };
+    const pending = {
+      isCanary: false,
+      startedAt: undefined,
+      finishedAt: undefined,
+      statements: undefined,
+      fromVersion: undefined,
+      toVersion: undefined,
+      durationMs: undefined,
+      error: undefined,
+      sqlstate: undefined,
+      attempts: 0,
+    };
     const deployment: Deployment = {
       id: `dep_${this.#hex(8)}`,
       projectId,
@@ -322,6 +330,12 @@ export class FakeControl implements ControlPlane {
       state: "queued",
       concurrency: request.concurrency,
       lockTimeoutMs: request.lockTimeoutMs,
+      canary: request.canary ?? 0,
+      canaryWatchS: request.canaryWatchS ?? 0,
+      onFailure: request.onFailure ?? "continue",
+      dryRun: request.dryRun ?? false,
+      heldBecause: undefined,
+      tally: { total: ids.length, completed: 0, failed: 0 },
       createdAt,
       startedAt: undefined,
       finishedAt: undefined,
@@ -353,9 +367,26 @@ export class FakeControl implements ControlPlane {
       toVersion: deployment.version,
       durationMs: 12,
     }));
-    const ended: Deployment = { ...deployment, state: "done", startedAt: createdAt, finishedAt: createdAt + 12, results };
+    const tally = { total: results.length, completed: results.length, failed: 0 };
+    const ended: Deployment = { ...deployment, tally, state: "done", startedAt: createdAt, finishedAt: createdAt + 12, results };
     this.deployments[this.deployments.indexOf(deployment)] = ended;
     return ended;
+  }
+
+  async *followDeployment(projectId: string, id: string): AsyncGenerator<DeploymentEvent> {
+    yield { type: "progress", deployment: await this.getDeployment(projectId, id) };
+    const deployment = await this.waitForDeployment(projectId, id);
+    for (const result of deployment.results) yield { type: "result", result };
+    yield { type: "end", deployment };
+  }
+
+  async listTenantDeployments(projectId: string, tenantId: string, page: Page & { workspaces?: readonly string[] | undefined }) {
+    const found = this.deployments.flatMap((deployment) => {
+      const result = deployment.results.find((each) => each.tenantId === tenantId);
+      const isVisible = deployment.projectId === projectId && (page.workspaces?.includes(deployment.blueprint) ?? true);
+      return result && isVisible ? [{ deployment, result }] : [];
+    });
+    return slice(found, page);
   }
 
   async cancelDeployment(projectId: string, id: string) {

@@ -4,7 +4,7 @@ import { GatewayError } from "../../../core/errors.ts";
 import type { BlueprintVersion, PhysicalDatabase } from "../../../core/model.ts";
 
 interface FakeDatabase {
-  readonly kind: "workspace" | "template" | "tenant";
+  readonly kind: "workspace" | "template" | "tenant" | "copy";
   version: number;
   connectable: boolean;
   readonly ddl: CapturedDdl[];
@@ -53,6 +53,12 @@ export class FakeAdmin implements ClusterAdmin {
     await this.#enter("createTenantDatabase", database);
     const { version } = this.#get(template);
     this.#put(database, { kind: "tenant", version, connectable: true, ddl: [], copyOf: template.name });
+  }
+
+  async createScratchCopy(database: PhysicalDatabase, source: PhysicalDatabase): Promise<void> {
+    await this.#enter("createScratchCopy", database);
+    const { version } = this.#get(source);
+    this.#put(database, { kind: "copy", version, connectable: false, ddl: [], copyOf: source.name });
   }
 
   async dropDatabase(database: PhysicalDatabase): Promise<void> {
