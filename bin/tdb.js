@@ -73,4 +73,7 @@ const ending = runsSources ? "ts" : "js";
 const load = (path) => import(new URL(`${path}.${ending}`, base).href);
 
 const { main } = await load("api/cli/main");
-await main(process.argv.slice(2), async (args) => (await load("gateway/main")).runUp(args));
+await main(process.argv.slice(2), {
+  up: async (args) => (await load("gateway/main")).runUp(args),
+  "master-key": async (args) => (await load("gateway/master-key-command")).runMasterKey(args),
+});

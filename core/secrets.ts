@@ -38,11 +38,20 @@ export async function makeScramKeys(
 /** Keyed derivations; `masterKey` is 32 random bytes kept outside the database. */
 export class Secrets {
   readonly crypto: Crypto;
-  readonly #masterKey: Uint8Array;
+  #masterKey: Uint8Array;
+  readonly #lookupKey: Uint8Array;
 
-  constructor(crypto: Crypto, masterKey: Uint8Array) {
-    if (masterKey.length !== 32) throw new RangeError("the master key must be 32 bytes");
+  /** `lookupKey`: what secrets are found by; the master key itself until that is rotated. */
+  constructor(crypto: Crypto, masterKey: Uint8Array, lookupKey: Uint8Array = masterKey) {
+    if (masterKey.length !== 32 || lookupKey.length !== 32) throw new RangeError("the master key must be 32 bytes");
     this.crypto = crypto;
+    this.#masterKey = masterKey;
+    this.#lookupKey = lookupKey;
+  }
+
+  /** From now on passwords are derived from another key. What secrets are found by stays. */
+  rekey(masterKey: Uint8Array): void {
+    if (masterKey.length !== 32) throw new RangeError("the master key must be 32 bytes");
     this.#masterKey = masterKey;
   }
 
@@ -58,14 +67,14 @@ export class Secrets {
     return `tdb_${this.randomHex(8)}`;
   }
 
-  /** What the store keeps to find a secret by: HMAC under the master key, hex. */
+  /** What the store keeps to find a secret by: HMAC under the look-up key, hex. */
   lookupHash(secret: string): string {
-    return toHex(this.derive(`lookup:${secret}`));
+    return toHex(this.crypto.hmacSha256(this.#lookupKey, encoder.encode(`lookup:${secret}`)));
   }
 
   /** A salt for a project that does not exist, always the same for one name, so that nobody can tell. */
   mockSalt(userName: string): Uint8Array {
-    return this.derive(`mock-salt:${userName}`).subarray(0, 16);
+    return this.crypto.hmacSha256(this.#lookupKey, encoder.encode(`mock-salt:${userName}`)).subarray(0, 16);
   }
 
   async makeVerifier(use: Verifier["use"], secret: string, project: { scramSalt: Uint8Array; scramIterations: number }): Promise<Verifier> {

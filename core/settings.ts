@@ -73,6 +73,14 @@ export const settings = {
     reload: false,
     help: "File with the 32-byte master key, hex; default master.key in the data directory. Instances of one installation share it.",
   },
+  master_key: {
+    type: "string",
+    default: undefined,
+    reload: false,
+    secret: true,
+    outsideFile: true,
+    help: "The master key itself, 64 hex digits, where it comes by environment (TDB_MASTER_KEY); then no file is read.",
+  },
   database_url: {
     type: "url",
     schemes: postgresSchemes,

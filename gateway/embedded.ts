@@ -5,11 +5,14 @@ import { chown, readFile, realpath, rename, rm, writeFile } from "node:fs/promis
 import { join, resolve } from "node:path";
 import pg from "pg";
 import type { Log } from "../core/log.ts";
+import { makeScramKeys, toBase64 } from "../core/secrets.ts";
+import { quoteIdentifier, quoteLiteral } from "../core/sql.ts";
 import { findBinaries, type ServerBinaries } from "./embedded/binaries.ts";
 import { type DataDirLock, lockDataDir } from "./embedded/data-dir-lock.ts";
 import { checkReachable, chooseServerUser, chooseSocketDir, makePrivateDir, prepareDataDir } from "./embedded/directories.ts";
 import { isAlive, isServerOf, type OsUser } from "./embedded/process.ts";
 import { hbaFile, serverSettings } from "./embedded/settings.ts";
+import { nodeCrypto } from "./runtime/crypto.ts";
 import type { ClusterTarget } from "./sql-dialer.ts";
 import { StartupError } from "./startup-error.ts";
 
@@ -18,6 +21,8 @@ export interface EmbeddedOptions {
   readonly dataDir: string;
   /** Of the superuser `postgres`; must be the same at every start. */
   readonly superuserPassword: string;
+  /** The one before, where it is being changed: a server that knows only that one is told the new. */
+  readonly previousPassword?: string | undefined;
   readonly log: Log;
   readonly maxConnections?: number;
   /** False only for tests: no fsync. */
@@ -211,6 +216,7 @@ async function waitUntilReady(connection: ClusterTarget, ended: Promise<string>,
     }
     const problem = await tryLogin(connection);
     if (problem === undefined) return;
+    if (problem.code === "28P01" && (await changePassword(connection, input.options))) continue;
     if (problem.code === "28P01") {
       throw new StartupError(
         "--data-dir",
@@ -222,6 +228,36 @@ async function waitUntilReady(connection: ClusterTarget, ended: Promise<string>,
     }
     await pause(20);
   }
+}
+
+/** @returns false when the password before is not good either. */
+async function changePassword(connection: ClusterTarget, { previousPassword, superuserPassword }: EmbeddedOptions): Promise<boolean> {
+  if (previousPassword === undefined) return false;
+  const before = { ...connection, password: previousPassword };
+  if ((await tryLogin(before)) !== undefined) return false;
+  await setSuperuserPassword(before, superuserPassword);
+  return true;
+}
+
+/** Sent as a SCRAM verifier, so that the password itself is in no statement that a log may show. */
+export async function setSuperuserPassword(target: ClusterTarget, password: string): Promise<void> {
+  const client = new pg.Client({
+    ...{ host: target.socketDir, port: target.port, user: target.user, password: target.password, database: "postgres" },
+    connectionTimeoutMillis: 5000,
+  });
+  client.on("error", () => undefined); // told by the call that fails
+  await client.connect();
+  try {
+    await client.query(`ALTER ROLE ${quoteIdentifier(superuser)} PASSWORD ${quoteLiteral(await scramVerifier(password))}`);
+  } finally {
+    await client.end();
+  }
+}
+
+async function scramVerifier(password: string): Promise<string> {
+  const salt = nodeCrypto.randomBytes(16);
+  const { storedKey, serverKey } = await makeScramKeys(nodeCrypto, password, salt, 4096);
+  return `SCRAM-SHA-256$4096:${toBase64(salt)}$${toBase64(storedKey)}:${toBase64(serverKey)}`;
 }
 
 async function tryLogin(target: ClusterTarget): Promise<{ code?: string; message: string } | undefined> {

@@ -3,10 +3,11 @@ import { readFile } from "node:fs/promises";
 import { join } from "node:path";
 import pg from "pg";
 import type { Log } from "../core/log.ts";
-import { type Secrets, toHex } from "../core/secrets.ts";
+import { Secrets, toHex } from "../core/secrets.ts";
 import type { ClusterAddress } from "../engines/postgres/dial.ts";
 import type { Cleanup } from "./cleanup.ts";
-import { startEmbedded } from "./embedded.ts";
+import { setSuperuserPassword, startEmbedded } from "./embedded.ts";
+import type { MasterKeys } from "./master-key.ts";
 import type { ClusterTarget } from "./sql-dialer.ts";
 import { StartupError } from "./startup-error.ts";
 import type { StoreConnection } from "./store/store.ts";
@@ -19,6 +20,8 @@ export interface ServerTarget {
   /** For backends of the data path. */
   readonly address: ClusterAddress;
   readonly serverVersion: string;
+  /** Gives our own server's superuser the password of another master key. Undefined for a server of somebody else's. */
+  readonly setSuperuserPassword: ((keys: MasterKeys) => Promise<void>) | undefined;
   /** Resolves with the reason when the embedded server has ended; never for a server of somebody else's. */
   readonly ended: Promise<string>;
 }
@@ -27,6 +30,7 @@ export interface ServerTargetOptions {
   readonly databaseUrl: string | undefined;
   readonly dataDir: string;
   readonly secrets: Secrets;
+  readonly masterKeys: MasterKeys;
   readonly log: Log;
   readonly backendBudget: number;
 }
@@ -37,12 +41,14 @@ export async function openServer(options: ServerTargetOptions, cleanup: Cleanup)
 }
 
 async function openEmbedded(options: ServerTargetOptions, cleanup: Cleanup): Promise<ServerTarget> {
-  const superuserPassword = toHex(options.secrets.derive("embedded-superuser"));
-  const { dataDir, log } = options;
+  const { dataDir, log, secrets, masterKeys } = options;
+  const passwordOf = (key: Uint8Array) => toHex(new Secrets(secrets.crypto, key).derive("embedded-superuser"));
+  const superuserPassword = passwordOf(masterKeys.current);
+  const previousPassword = masterKeys.previous && passwordOf(masterKeys.previous);
   // Room for the budget, the control plane's own connections and those PostgreSQL reserves.
-  const server = await startEmbedded({ dataDir, superuserPassword, log, maxConnections: options.backendBudget + 60 });
+  const server = await startEmbedded({ dataDir, superuserPassword, previousPassword, log, maxConnections: options.backendBudget + 60 });
   cleanup.add("embedded PostgreSQL", () => server.stop());
-  const { connection } = server;
+  const connection = { ...server.connection, password: () => toHex(secrets.derive("embedded-superuser")) };
   const socketDir = connection.socketDir as string;
   const store = { host: socketDir, port: connection.port, user: connection.user, password: connection.password, database: "postgres" };
   return {
@@ -50,6 +56,7 @@ async function openEmbedded(options: ServerTargetOptions, cleanup: Cleanup): Pro
     store,
     address: { connect: { path: join(socketDir, `.s.PGSQL.${connection.port}`) }, tls: undefined },
     serverVersion: await readVersion(store),
+    setSuperuserPassword: (keys) => setSuperuserPassword(connection, passwordOf(keys.current)),
     ended: server.ended,
   };
 }
@@ -74,6 +81,7 @@ export async function openExisting(url: string, option: string): Promise<ServerT
       tls: ssl ? { ca: ssl.ca, servername: host, verify: ssl.rejectUnauthorized !== false } : undefined,
     },
     serverVersion,
+    setSuperuserPassword: undefined,
     ended: new Promise(() => undefined),
   };
 }

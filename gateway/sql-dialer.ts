@@ -16,7 +16,8 @@ export interface ClusterTarget {
   readonly host?: string | undefined;
   readonly port: number;
   readonly user: string;
-  readonly password: string;
+  /** A function where it may change while the gateway runs. */
+  readonly password: string | (() => string);
   readonly ssl?: boolean | ConnectionOptions | undefined;
   /** Where cluster-wide work is done; `postgres` unless told otherwise. */
   readonly maintenanceDatabase?: string | undefined;
@@ -94,7 +95,7 @@ class PgDialer implements PooledDialer {
     return target;
   }
 
-  async #connect(target: ClusterTarget, login: { user: string; password: string; database: string }): Promise<pg.Client> {
+  async #connect(target: ClusterTarget, login: { user: string; password: ClusterTarget["password"]; database: string }): Promise<pg.Client> {
     const client = new pg.Client({
       ...login,
       host: target.socketDir ?? target.host ?? "localhost",

@@ -14,9 +14,10 @@ import { createControlPlane } from "./control/control-plane.ts";
 import { makeDataDir } from "./data-dir.ts";
 import { closeWithin, Doors } from "./doors.ts";
 import { type Listeners, openListeners } from "./listeners.ts";
-import { loadMasterKey } from "./master-key.ts";
+import { loadMasterKeys, masterKeyPath } from "./master-key.ts";
 import { listenError } from "./open-port.ts";
 import { createOperations } from "./operations/operations.ts";
+import { Rekeying } from "./rekey.ts";
 import type { Runtime } from "./runtime/runtime.ts";
 import { openExisting, openServer, type ServerTarget } from "./server-target.ts";
 import { type ClusterTarget, createSqlDialer } from "./sql-dialer.ts";
@@ -73,9 +74,11 @@ async function assemble(options: StartOptions, cleanup: Cleanup): Promise<Gatewa
   let current = config;
   const inForce = () => current;
   const dataDir = await makeDataDir(resolve(config.data_dir));
-  const secrets = new Secrets(runtime.crypto, await loadMasterKey({ dataDir, file: config.master_key_file, crypto: runtime.crypto }));
+  const keyPlace = { dataDir, file: config.master_key_file, text: config.master_key, crypto: runtime.crypto };
+  const masterKeys = await loadMasterKeys(keyPlace);
+  const secrets = new Secrets(runtime.crypto, masterKeys.current, masterKeys.lookup);
   const server = await openServer(
-    { databaseUrl: config.database_url, dataDir: config.data_dir, secrets, log, backendBudget: config.backend_budget },
+    { databaseUrl: config.database_url, dataDir: config.data_dir, secrets, masterKeys, log, backendBudget: config.backend_budget },
     cleanup,
   );
   const clusters = await openClusters(config, server);
@@ -86,6 +89,17 @@ async function assemble(options: StartOptions, cleanup: Cleanup): Promise<Gatewa
   const control = createControlPlane({ store, admin, secrets, clock, log, config: controlConfig(config, [...clusters.keys()]) });
   await control.start();
   cleanup.add("control plane", () => control.stop());
+  const rekeying = new Rekeying(
+    {
+      ...{ store, secrets, clock, log, setSuperuserPassword: server.setSuperuserPassword },
+      loadKeys: () => loadMasterKeys(keyPlace),
+      ownFile: config.master_key_file === undefined && config.master_key === undefined ? masterKeyPath(keyPlace) : undefined,
+      rekeyRoles: (database) => admin.rekeyRoles(database),
+    },
+    masterKeys,
+  );
+  cleanup.add("re-keying", () => rekeying.stop());
+  await rekeying.start();
   const { tls, watch, caFile } = await openTls(options, inForce, dataDir, cleanup);
   const lookup = new CredentialLookup(store.db, clock, store.onChange);
   cleanup.add("credential look-up", () => lookup.stop());
@@ -125,6 +139,7 @@ async function assemble(options: StartOptions, cleanup: Cleanup): Promise<Gatewa
       Object.assign(info, describeEndpoints(next, listeners.ports));
       listeners.reload(next);
       await watch.check();
+      await rekeying.check();
     },
     async stop(graceMs) {
       await doors.close(graceMs).catch(() => undefined); // closed again, and told of, by the clean-up

@@ -5,13 +5,14 @@ import { runCli } from "./program.ts";
 
 /**
  * Runs the command line of this process and sets its exit code.
- * `runUp` starts the gateway; it is handed in because the API's side knows nothing of the gateway's.
+ * `here` are the commands that work on this machine, by name: they are handed in because the API's side knows nothing of the gateway's.
  */
-export async function main(args: readonly string[], runUp: (args: string[]) => Promise<number>): Promise<void> {
+export async function main(args: readonly string[], here: Readonly<Record<string, (args: string[]) => Promise<number>>>): Promise<void> {
   // A reader that has seen enough (`tdb … | head`) is no failure.
   process.stdout.on("error", (error: NodeJS.ErrnoException) => {
     if (error.code === "EPIPE") process.exit(0);
     throw error;
   });
-  process.exitCode = args[0] === "up" ? await runUp(args.slice(1)) : await runCli(args, processHost());
+  const runHere = Object.hasOwn(here, args[0] ?? "") ? here[args[0] as string] : undefined;
+  process.exitCode = runHere ? await runHere(args.slice(1)) : await runCli(args, processHost());
 }

@@ -50,6 +50,11 @@ export function buildProgram(session: CliSession): Command {
     });
   for (const add of commandGroups) add(program, session);
   program
+    .command("master-key")
+    .description("Rotate the master key of the gateway on this machine; `tdb master-key --help` says how")
+    .allowUnknownOption()
+    .allowExcessArguments();
+  program
     .command("up")
     .description("Start the gateway in the foreground; `tdb up --help` lists its options")
     .allowUnknownOption()

@@ -17,7 +17,8 @@ export interface StoreConnection {
   readonly host?: string | undefined;
   readonly port?: number | undefined;
   readonly user?: string | undefined;
-  readonly password?: string | undefined;
+  /** A function where it may change while the gateway runs. */
+  readonly password?: string | (() => string) | undefined;
   readonly database?: string | undefined;
   readonly ssl?: boolean | { readonly rejectUnauthorized?: boolean; readonly ca?: string } | undefined;
 }

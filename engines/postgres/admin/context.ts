@@ -5,6 +5,7 @@ import { type NativeRole, nativeRoleName, type PhysicalDatabase } from "../../..
 import type { Secrets } from "../../../core/secrets.ts";
 import { quoteIdentifier, quoteLiteral, type SqlConnection, type SqlDialer } from "../../../core/sql.ts";
 import { maxRestores, ownSettingsQueries } from "../own-settings.ts";
+import { nativeRoles } from "./role-names.ts";
 import { sqlStateOf, toGatewayError } from "./sql-errors.ts";
 
 export interface AdminContext {
@@ -92,6 +93,19 @@ export async function restoreRole(context: AdminContext, database: PhysicalDatab
     const user = quoteIdentifier(name);
     const resets = kept.rows.map((row) => `ALTER ROLE ${user} IN DATABASE ${quoteIdentifier(String(row.name))} RESET ALL;\n`);
     await connection.query(`ALTER ROLE ${user} PASSWORD ${quoteLiteral(verifier)};\nALTER ROLE ${user} RESET ALL;\n${resets.join("")}`);
+  });
+}
+
+/** New passwords for all roles of a database, after the key they are derived from has changed. Sessions that are open stay open. */
+export async function rekeyRoles(context: AdminContext, database: PhysicalDatabase): Promise<void> {
+  await withAdmin(context, database.clusterId, undefined, async (connection) => {
+    for (const role of nativeRoles) {
+      const name = nativeRoleName(database.name, role);
+      const { rowCount } = await connection.query("SELECT FROM pg_catalog.pg_roles WHERE rolname = $1", [name]);
+      if (rowCount === 0) continue; // being made or gone already
+      const verifier = await context.secrets.nativeRoleVerifier(database, role);
+      await connection.query(`ALTER ROLE ${quoteIdentifier(name)} PASSWORD ${quoteLiteral(verifier)}`);
+    }
   });
 }
 

@@ -1,5 +1,5 @@
 /** Makes, closes and drops databases with their roles. Every function may be run again after a crash at any point and then finishes. */
-import { type NativeRole, nativeRoleName, type PhysicalDatabase } from "../../../core/model.ts";
+import { nativeRoleName, type PhysicalDatabase } from "../../../core/model.ts";
 import { quoteIdentifier, type SqlConnection } from "../../../core/sql.ts";
 import { captureSql } from "./capture-sql.ts";
 import { type AdminContext, inTransaction, withAdmin, withLocks } from "./context.ts";
@@ -17,9 +17,9 @@ import {
   terminateSessionsSql,
   unfinishedConnectionLimit,
 } from "./provision-sql.ts";
+import { nativeRoles } from "./role-names.ts";
 import { guardSql, handOverSql, ownerGrantsSql } from "./tenant-sql.ts";
 
-const nativeRoles = ["owner", "admin", "write", "read"] as const satisfies readonly NativeRole[];
 const clientRoles = ["admin", "write", "read"] as const;
 
 /** What clients' roles may do with the database itself. */

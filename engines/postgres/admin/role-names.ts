@@ -1,5 +1,7 @@
-/** Names of native roles inside captured statements: each database has its own, so a workspace's become the tenant's. */
-import { nativeRoleName } from "../../../core/model.ts";
+/** Native roles, and their names inside captured statements: each database has its own, so a workspace's become the tenant's. */
+import { type NativeRole, nativeRoleName } from "../../../core/model.ts";
+
+export const nativeRoles = ["owner", "admin", "write", "read"] as const satisfies readonly NativeRole[];
 
 const anyRole = /\btdb_[0-9a-f]{16}_(owner|admin|write|read)\b/g;
 /** Where a role is named as an owner to be: in a workspace that is admin, in a tenant database owner. */

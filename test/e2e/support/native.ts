@@ -32,7 +32,7 @@ SELECT d.cluster_id, d.name, d.password_generation FROM tenantry.databases d
 
 export function openNativeServer(gateway: GatewayProcess): NativeServer {
   const { dataDir } = gateway;
-  const key = Buffer.from(readFileSync(join(dataDir, "master.key"), "utf8").trim(), "hex");
+  const key = Buffer.from(readFileSync(join(dataDir, "master.key"), "utf8").slice(0, 64), "hex");
   const secrets = new Secrets(nodeCrypto, key);
   const inside = join(dataDir, "socket");
   const socketDir = existsSync(inside) ? inside : join(tmpdir(), `tdb-${createHash("sha256").update(dataDir).digest("hex").slice(0, 16)}`);
