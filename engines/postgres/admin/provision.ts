@@ -1,5 +1,5 @@
 /** Makes, closes and drops databases with their roles. Every function may be run again after a crash at any point and then finishes. */
-import { nativeRoleName, type PhysicalDatabase } from "../../../core/model.ts";
+import { type NativeRole, nativeRoleName, type PhysicalDatabase } from "../../../core/model.ts";
 import { quoteIdentifier, type SqlConnection } from "../../../core/sql.ts";
 import { captureSql } from "./capture-sql.ts";
 import { type AdminContext, inTransaction, withAdmin, withLocks } from "./context.ts";
