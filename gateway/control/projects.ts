@@ -100,6 +100,8 @@ export async function deleteProject(context: ControlContext, projectId: string):
   await context.store.transaction(async (trx) => {
     const row = await trx.updateTable("projects").set({ state: "deleting" }).where("id", "=", projectId).returning("id").executeTakeFirst();
     if (!row) throw projectNotFound(projectId);
+    // A spare or template is recorded under its workspace's row lock while that is ready: from here on none can follow.
+    await trx.updateTable("workspaces").set({ state: "deleting" }).where("project_id", "=", projectId).execute();
     await trx.updateTable("databases").set({ state: "deleting", claimed_by: null }).where("project_id", "=", projectId).execute();
     await notifyChange(trx, { projectId });
   });

@@ -56,6 +56,14 @@ describe("accounts", () => {
   });
 });
 
+function makeSignal(): { readonly given: Promise<void>; give(): void } {
+  let give = (): void => undefined;
+  const given = new Promise<void>((resolve) => {
+    give = resolve;
+  });
+  return { given, give };
+}
+
 describe("projects", () => {
   test("are born with one admin key, renamed, and deleted with everything below", async () => {
     const plane = await world().start({ config: { spareDatabases: 1 } });
@@ -74,6 +82,30 @@ describe("projects", () => {
     for (const table of ["projects", "credentials", "verifiers", "workspaces", "tenants", "databases", "blueprint_versions"]) {
       expect(await world().control.query(`select 1 from tenantry.${table}`), table).toEqual([]);
     }
+  });
+
+  test("are deleted while spares are being made", async () => {
+    const plane = await world().start({ config: { spareDatabases: 2 } });
+    const { project } = await makeProject(plane);
+    await makeWorkspace(world(), plane, project.id, "myapp", 1);
+    const { admin } = world();
+    const [deleting, begun] = [makeSignal(), makeSignal()];
+    // The tenant's own database, then the first spare's, whose maker goes on to the second once the deletion is under way.
+    admin.trapNext("createTenantDatabase", async () => {
+      admin.trapNext("createTenantDatabase", async () => {
+        begun.give();
+        await deleting.given;
+      });
+    });
+    await makeTenant(plane, project.id, "acme", "myapp");
+    await begun.given;
+    admin.trapNext("dropDatabase", async () => {
+      deleting.give();
+      await plane.settled();
+    });
+    await plane.deleteProject(project.id);
+    expect(admin.databases.size).toBe(0);
+    expect(await world().control.query("select 1 from tenantry.projects")).toEqual([]);
   });
 
   test("whose deletion fails half way open nothing any more and are finished by the sweep", async () => {

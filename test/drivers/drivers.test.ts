@@ -1,0 +1,154 @@
+/** Every driver, ORM and migration tool against one gateway: its guide's snippet, its own program, its migrations. Results go to docs/drivers.md. */
+import { afterAll, beforeAll, describe, expect, it } from "vitest";
+import { languages } from "./languages.ts";
+import { type Command, driverChecks, type Language, type Migration, poolChecks, type Snippet } from "./support/language.ts";
+import { freshDir, readReport, runIn, writeBlocks } from "./support/program.ts";
+import { type RowResult, writeResult } from "./support/results.ts";
+import { type DriverProject, documentTables, startWorld, type World } from "./support/world.ts";
+
+let world: World;
+/** Drops idle clients after two seconds, which is what a pool's advice is tried against. */
+let impatient: World | undefined;
+
+beforeAll(async () => {
+  world = await startWorld();
+});
+
+afterAll(async () => {
+  await Promise.all([world?.dispose(), impatient?.dispose()]);
+});
+
+describe.for(languages)("$name", (language) => {
+  const results: RowResult[] = [];
+  let absent: string | undefined;
+
+  beforeAll(async () => {
+    absent = await language.prepare();
+  }, 600_000);
+
+  afterAll(() => writeResult({ language: language.name, guide: language.guide, rows: results }));
+
+  describe.for(language.rows)("$name", ({ name, note, snippet, checks, migration, pool, prepare }) => {
+    const result: RowResult = { name, passed: [], skipped: [], failed: [], ...(note === undefined ? {} : { note }) };
+    results.push(result);
+    /** The row's own, with the document's tables and Zoe; made when the first test needs it. */
+    let project: DriverProject | undefined;
+    const useProject = async () => {
+      project ??= await makeFilled(world, snippet?.workspace);
+      return project;
+    };
+
+    beforeAll(async () => {
+      const reason = absent ?? (await prepare?.());
+      if (reason !== undefined) result.notRun = reason;
+    }, 600_000);
+
+    afterAll(() => project?.dispose());
+
+    /** Notes what fails, for the table tells the truth of a failing run too. */
+    const test = (title: string, work: () => Promise<void>) => {
+      it(title, { timeout: 180_000 }, async ({ skip }) => {
+        if (result.notRun !== undefined) skip(result.notRun);
+        try {
+          await work();
+        } catch (error) {
+          result.failed.push(`${title}: ${(error as Error).message.split("\n")[0]}`);
+          throw error;
+        }
+      });
+    };
+
+    if (snippet) {
+      test("snippet", async () => {
+        if (snippet.empty) await inProject(await world.makeProject([]), (empty) => runSnippet(language, name, snippet, empty));
+        else await runSnippet(language, name, snippet, await useProject());
+        result.passed.push("snippet");
+      });
+    }
+    if (checks) test("driver", async () => runChecks(language, checks, driverChecks, result, await useProject()));
+    if (migration) {
+      test("migrations", async () => {
+        const version = await inProject(await world.makeProject([]), (empty) => runMigration(language, name, migration, empty));
+        if (version !== undefined) result.version = version;
+        result.passed.push("two migrations captured and deployed");
+      });
+    }
+    if (pool) {
+      test("pool", async () => {
+        impatient ??= await startWorld({ client_idle_timeout_s: 2 });
+        await inProject(await makeFilled(impatient), (filled) => runChecks(language, pool, poolChecks, result, filled));
+      });
+    }
+  });
+});
+
+async function makeFilled(where: World, more: readonly string[] = []): Promise<DriverProject> {
+  const project = await where.makeProject([...documentTables, ...more]);
+  await project.query(project.wayne, "INSERT INTO accounts (name, email, balance) VALUES ('Zoe', 'zoe@test.com', 1234.56)");
+  return project;
+}
+
+async function inProject<T>(project: DriverProject, work: (project: DriverProject) => Promise<T>): Promise<T> {
+  try {
+    return await work(project);
+  } finally {
+    await project.dispose();
+  }
+}
+
+async function runSnippet(language: Language, name: string, snippet: Snippet, project: DriverProject): Promise<void> {
+  const { files, commands, complete, proof } = snippet;
+  const dir = await freshDir(language.workDir(), name);
+  await writeBlocks(language.guide, files, dir, (text, file) => project.localize(complete?.(text, file) ?? text));
+  let printed = "";
+  for (const command of commands) {
+    const done = await runIn(dir, command, { ...project.env, ...language.env?.() });
+    expect(done.code, done.stdout + done.stderr).toBe(0);
+    printed += done.stdout;
+  }
+  if (proof === "reads") {
+    expect(printed).toContain("Zoe");
+    expect(printed).toContain("1234.56");
+  } else if (proof === "writes") {
+    const rows = await project.query(project.wayne, "SELECT name, balance FROM accounts WHERE email = 'alice@test.com'");
+    expect(rows).toEqual([{ name: "Alice", balance: "1000.00" }]);
+  } else {
+    const { body } = await project.api("GET", "/blueprints/myapp/versions");
+    expect(JSON.stringify(body)).toContain(proof.captured);
+  }
+}
+
+async function runChecks(language: Language, program: Command, wanted: readonly string[], result: RowResult, project: DriverProject): Promise<void> {
+  const done = await runIn(language.workDir(), program, { ...project.env, ...language.env?.() });
+  const { version, passed, skipped, failed } = readReport(done, wanted);
+  if (version !== undefined) result.version = version;
+  result.passed.push(...passed);
+  result.skipped.push(...skipped);
+  expect(failed, done.stdout + done.stderr).toEqual([]);
+}
+
+const columnsOf = `SELECT table_name || '.' || column_name AS name FROM information_schema.columns
+  WHERE table_schema = 'public' AND table_name IN ('accounts', 'transactions')`;
+
+/** @returns the tool's version. */
+async function runMigration(language: Language, name: string, migration: Migration, project: DriverProject): Promise<string | undefined> {
+  const { command, files = [] } = migration;
+  const dir = await freshDir(language.workDir(), `${name} migration`);
+  await writeBlocks(language.guide, files, dir, (text) => project.localize(text));
+  let version: string | undefined;
+  let deployed = 0;
+  for (const step of [1, 2]) {
+    const done = await runIn(dir, [...command, String(step)], { ...project.env, ...language.env?.() });
+    expect(done.code, done.stdout + done.stderr).toBe(0);
+    version = readReport(done, []).version ?? version;
+    const reached = await project.deploy();
+    expect(reached, "each step makes at least one version").toBeGreaterThan(deployed);
+    deployed = reached;
+    for (const tenant of [project.wayne, project.globex]) {
+      const columns = (await project.query(tenant, columnsOf)).map((row) => row.name);
+      expect(columns).toEqual(expect.arrayContaining(["accounts.email", "accounts.balance", "transactions.amount"]));
+      expect(columns.includes("accounts.plan")).toBe(step === 2);
+    }
+  }
+  return version;
+}

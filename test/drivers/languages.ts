@@ -1,0 +1,6 @@
+/** The languages that drivers.test.ts runs, in the order of docs/drivers.md. */
+import { node } from "./node/manifest.ts";
+import { python } from "./python/manifest.ts";
+import type { Language } from "./support/language.ts";
+
+export const languages: readonly Language[] = [node, python];

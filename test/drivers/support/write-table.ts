@@ -1,0 +1,75 @@
+/** docs/drivers.md, from what the drivers showed last. */
+import { readFile, writeFile } from "node:fs/promises";
+import { join } from "node:path";
+import { languages } from "../languages.ts";
+import type { Language } from "./language.ts";
+import { type LanguageResult, type RowResult, resultsDir } from "./results.ts";
+
+const target = new URL("../../../docs/drivers.md", import.meta.url);
+
+const introduction = `# Drivers, ORMs and migration tools
+
+Each of these is run against a gateway by \`test/drivers/drivers.test.ts\`: the snippet of its guide, as it stands there, with host, port and
+credentials changed and nothing else; a deeper program; a migration in two steps, captured in the workspace and deployed to two tenants.
+\`npm run drivers\` runs them all and makes this file of what they showed; \`npm run drivers -- -t Python\` runs one language.
+A language whose tools are not on the machine is left out, and keeps its rows here.
+
+What the words mean: **snippet**, the guide's own code; **types**, numbers, text, times, JSON, arrays, bytes and null there and back;
+**prepared statements**, used again and again; **transactions**, commit, rollback, savepoint, the failed state;
+**pool**, many at once on few connections; **cancellation**, a running query ended from outside or by its own timeout, the connection usable after it;
+**errors**, SQLSTATE and message as the driver's own exception; **LISTEN**, a notification from another session; **reconnect**, a
+session ended with \`57P01\` and the next request served; **checked before use**, **recycled in time**, **long request**, a client pool under
+a gateway that drops idle clients after two seconds.
+`;
+
+async function readResult(language: string): Promise<LanguageResult | undefined> {
+  try {
+    return JSON.parse(await readFile(join(resultsDir, `${language}.json`), "utf8")) as LanguageResult;
+  } catch (error) {
+    if ((error as NodeJS.ErrnoException).code === "ENOENT") return undefined;
+    throw error;
+  }
+}
+
+function describeLanguage({ language, guide, rows }: LanguageResult): string {
+  const head = ["| driver | version | result | what was shown |", "| --- | --- | --- | --- |"];
+  return [`## ${language}\n`, `Guide: [connect/${guide}.md](connect/${guide}.md)\n`, ...head, ...rows.map(describeRow), ""].join("\n");
+}
+
+function describeRow({ name, version = "", passed, skipped, failed, notRun, note }: RowResult): string {
+  const shown = [
+    passed.join(", "),
+    ...skipped.map(([what, reason]) => `no ${what}: ${reason}`),
+    ...failed.map((line) => line.replace(/^fail:? /, "")),
+    ...(notRun === undefined ? [] : [notRun]),
+    ...(note === undefined ? [] : [note]),
+  ];
+  const result = failed.length > 0 ? "**fails**" : notRun === undefined ? "works" : "not run";
+  return `| ${[name, version, result, shown.filter((part) => part !== "").join("; ")].map(cell).join(" | ")} |`;
+}
+
+function cell(text: string): string {
+  return text.replaceAll("|", "\\|").replaceAll(/\s+/g, " ");
+}
+
+/** A language that was not run here keeps what the file has of it. */
+async function keepSection({ name }: Language): Promise<string | undefined> {
+  const document = await readFile(target, "utf8").catch(() => "");
+  return document
+    .split(/^(?=## )/m)
+    .find((section) => section.startsWith(`## ${name}\n`))
+    ?.trimEnd()
+    .concat("\n");
+}
+
+/** Writes the file. */
+export async function writeTable(): Promise<void> {
+  const sections: string[] = [];
+  for (const language of languages) {
+    const result = await readResult(language.name);
+    const section = result?.rows.some((row) => row.notRun === undefined) ? describeLanguage(result) : await keepSection(language);
+    if (section) sections.push(section);
+    else process.stderr.write(`${language.name} has not been run\n`);
+  }
+  await writeFile(target, [introduction, ...sections].join("\n").replace(/\n+$/, "\n"));
+}
