@@ -12,6 +12,7 @@ import { accountEndpoints } from "./routes/accounts.ts";
 import { apiKeyEndpoints } from "./routes/apikeys.ts";
 import { blueprintEndpoints } from "./routes/blueprints.ts";
 import { deploymentEndpoints } from "./routes/deployments.ts";
+import { fleetEndpoints } from "./routes/fleet.ts";
 import { operationsEndpoints } from "./routes/operations.ts";
 import { projectEndpoints } from "./routes/projects.ts";
 import { serviceEndpoints } from "./routes/service.ts";
@@ -31,6 +32,7 @@ export const endpoints = [
   ...tenantEndpoints,
   ...settingEndpoints,
   ...deploymentEndpoints,
+  ...fleetEndpoints,
   ...operationsEndpoints,
 ] as const;
 

@@ -27,6 +27,13 @@ export interface TableShape {
   readonly columns: readonly ColumnShape[];
 }
 
+/** One thing of a schema; names of the database's own roles are told without the database's name. */
+export interface SchemaObject {
+  readonly kind: string;
+  readonly name: string;
+  readonly definition: string;
+}
+
 export interface ApplyOptions {
   readonly lockTimeoutMs: number;
   /** Tries after 55P03, 40P01, 40001, with jitter. */
@@ -88,6 +95,8 @@ export interface ClusterAdmin {
    */
   applyVersions(database: PhysicalDatabase, versions: readonly BlueprintVersion[], options: ApplyOptions): Promise<ApplyResult>;
   describeSchema(database: PhysicalDatabase): Promise<readonly TableShape[]>;
+  /** Everything a blueprint can make, in a fixed order: equal in two databases exactly when their schemas are. */
+  readSchemaObjects(database: PhysicalDatabase): Promise<readonly SchemaObject[]>;
   /**
    * One statement as the native role, with the limits of the settings.
    * @throws {GatewayError} permission_denied, ddl_denied, query_timeout, backend_unreachable, query_failed (PostgreSQL's own SQLSTATE).

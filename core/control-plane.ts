@@ -1,5 +1,6 @@
 /** What the management API can do: the product's verbs, without HTTP. Authorisation is the caller's; ids are always looked up inside the project. */
 import type { QueryAnswer, TableShape } from "./cluster-admin.ts";
+import type { DriftedTenant, FleetStatus } from "./fleet.ts";
 import type {
   Account,
   BlueprintVersion,
@@ -147,6 +148,11 @@ export interface ControlPlane {
   getBlueprint(projectId: string, name: string): Promise<BlueprintSummary>;
   listBlueprintVersions(projectId: string, name: string, page: Page): Promise<Listing<BlueprintVersion>>;
   getBlueprintVersion(projectId: string, name: string, version: number): Promise<BlueprintVersion>;
+
+  /** Counted from the store, whatever the number of tenants. */
+  getFleet(projectId: string, blueprint: string): Promise<FleetStatus>;
+  /** Tenants whose schema is not their version's, in order of id. */
+  listDrift(projectId: string, blueprint: string, page: Page): Promise<Listing<DriftedTenant>>;
 
   listTenants(projectId: string, page: Page & { workspaces?: readonly string[] | undefined }): Promise<Listing<Tenant>>;
   /** Takes a prepared spare where one is ready. A second call for the same id and other blueprints adds databases. */

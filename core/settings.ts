@@ -173,6 +173,14 @@ export const settings = {
     reload: true,
     help: "Finished databases kept ready per blueprint, so that a new tenant need not wait for one.",
   },
+  drift_check_interval_s: {
+    type: "int",
+    default: 3600,
+    min: 0,
+    max: 604_800,
+    reload: true,
+    help: "How old, in seconds, the comparison of a tenant's schema with its blueprint version's may get before it is made again in the background; 0 makes none.",
+  },
   trash_days: {
     type: "int",
     default: 7,

@@ -200,7 +200,12 @@ function controlConfig(config: Config, clusterIds: readonly string[]) {
 }
 
 function reloadableControlConfig(config: Config) {
-  return { spareDatabases: config.spare_databases, trashDays: config.trash_days, apiQueryTimeoutMs: config["api.query_timeout_ms"] };
+  return {
+    spareDatabases: config.spare_databases,
+    trashDays: config.trash_days,
+    apiQueryTimeoutMs: config["api.query_timeout_ms"],
+    driftCheckIntervalS: config.drift_check_interval_s,
+  };
 }
 
 interface OpenApiDeps extends StartOptions, Pick<ApiDeps, "control" | "info" | "operations"> {

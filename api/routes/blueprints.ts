@@ -8,6 +8,7 @@ import { answer, badInput, ok, paging } from "../envelope.ts";
 import { presentBlueprint, presentVersion, readPage } from "../present.ts";
 import { Blueprint, BlueprintParams, BlueprintVersion, blueprintFields, PageQuery } from "../schema.ts";
 import { findEach } from "./find-each.ts";
+import { FleetStatus, presentFleet } from "./fleet.ts";
 
 const tags = ["Blueprints"];
 const policy = { who: "W", role: "read", target: "blueprint" } as const;
@@ -53,6 +54,7 @@ const get = endpoint(
     responses: {
       200: answer(200, "The blueprint", {
         ...blueprintFields,
+        fleet: FleetStatus,
         schema: z
           .array(z.string())
           .openapi({ description: "The DDL statements, in order.", example: ["CREATE TABLE accounts (id serial PRIMARY KEY)"] }),
@@ -63,7 +65,8 @@ const get = endpoint(
     const { workspace, access, api } = c.var;
     const blueprint = await api.control.getBlueprint(access.projectId, workspace.name);
     const versions = await listAllVersions(c);
-    return ok(c, { ...presentBlueprint(blueprint), schema: versions.map((version) => version.sql) });
+    const fleet = presentFleet(await api.control.getFleet(access.projectId, workspace.name));
+    return ok(c, { ...presentBlueprint(blueprint), fleet, schema: versions.map((version) => version.sql) });
   },
 );
 

@@ -29,6 +29,8 @@ export interface ControlConfig {
   readonly deploymentsAtOnce: number;
   /** Tries per tenant where a lock cannot be had. */
   readonly deploymentAttempts: number;
+  /** How old a comparison of a tenant's schema with its version's may get; 0 makes none. */
+  readonly driftCheckIntervalS: number;
 }
 
 export const defaultControlConfig: ControlConfig = {
@@ -41,6 +43,7 @@ export const defaultControlConfig: ControlConfig = {
   sweepMs: 5_000,
   deploymentsAtOnce: 4,
   deploymentAttempts: 5,
+  driftCheckIntervalS: 3_600,
 };
 
 export interface ControlOptions {

@@ -8,6 +8,7 @@ import * as credentials from "./credentials.ts";
 import * as follow from "./deployment-follow.ts";
 import { runBlueprint } from "./deployment-runner.ts";
 import * as deployments from "./deployments.ts";
+import * as drift from "./drift.ts";
 import { JobQueue } from "./job-queue.ts";
 import * as projects from "./projects.ts";
 import * as queries from "./queries.ts";
@@ -25,10 +26,12 @@ export interface RunningControlPlane extends ControlPlane {
   stop(): Promise<void>;
   /** One sweep now, as `start` and the clock make them. */
   sweep(): Promise<void>;
+  /** Compares the schemas of tenants that are due, a few at most. @returns how many. */
+  checkDrift(limit?: number): Promise<number>;
   /** Resolves when no work is left in the background. */
   settled(): Promise<void>;
   /** New numbers for what comes. */
-  reload(config: Pick<ControlConfig, "spareDatabases" | "trashDays" | "apiQueryTimeoutMs">): void;
+  reload(config: Pick<ControlConfig, "spareDatabases" | "trashDays" | "apiQueryTimeoutMs" | "driftCheckIntervalS">): void;
   /** A client has proven this credential. Written later, in a batch. */
   noteUse(credentialId: string): void;
 }
@@ -102,6 +105,8 @@ function bindNouns(context: ControlContext): Omit<ControlPlane, DeploymentVerbs>
     queryTenant: bind(context, queries.queryTenant),
     getTenantSettings: bind(context, settings.getTenantSettings),
     updateTenantSettings: bind(context, settings.updateTenantSettings),
+    getFleet: bind(context, drift.getFleet),
+    listDrift: bind(context, drift.listDrift),
     checkReady: bind(context, checkReady),
   };
 }
@@ -127,7 +132,7 @@ function bindLife(
   context: ControlContext,
   queue: JobQueue,
   stopping: AbortController,
-): Pick<RunningControlPlane, "start" | "stop" | "sweep" | "settled" | "reload" | "noteUse"> {
+): Pick<RunningControlPlane, "start" | "stop" | "sweep" | "checkDrift" | "settled" | "reload" | "noteUse"> {
   let stopSweeping: (() => void) | undefined;
   return {
     async start() {
@@ -136,7 +141,12 @@ function bindLife(
       await queue.start();
       const sweepSoon = () => context.background.runOnce("sweep", () => sweep(context, queue));
       sweepSoon(); // not waited for: much may have been left, and the data path needs none of it
-      stopSweeping = context.clock.every(context.config.sweepMs, sweepSoon);
+      const stopLooking = drift.watchDrift(context);
+      const stopSweep = context.clock.every(context.config.sweepMs, sweepSoon);
+      stopSweeping = () => {
+        stopSweep();
+        stopLooking();
+      };
     },
     async stop() {
       stopSweeping?.();
@@ -146,6 +156,7 @@ function bindLife(
       await context.uses.stop();
     },
     sweep: () => sweep(context, queue),
+    checkDrift: (limit) => drift.checkDrift(context, limit),
     settled: () => context.background.settled(),
     reload: (config) => void Object.assign(context.config, config),
     noteUse: (credentialId) => context.uses.note(credentialId),

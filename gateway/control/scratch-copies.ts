@@ -30,17 +30,17 @@ export async function withScratchCopy<T>(context: ControlContext, of: ScratchSou
       await context.admin.createScratchCopy(copy, of.source, own);
       return await work(copy);
     } finally {
-      await discard(context, copy);
+      await discardCopy(context, copy);
     }
   });
 }
 
 /** What cannot be dropped now is marked, and dropped by the sweep. */
-async function discard(context: ControlContext, copy: PhysicalDatabase): Promise<void> {
+export async function discardCopy(context: ControlContext, copy: PhysicalDatabase): Promise<void> {
   try {
     await markDatabasesDeleting(context.store.db, [copy.name]);
     await dropDatabases(context, [copy]);
   } catch (error) {
-    logLeftOver(context, "copy for a dry run", error);
+    logLeftOver(context, "scratch database", error);
   }
 }

@@ -1,5 +1,7 @@
 /** The tables of schema `tenantry` as Kysely sees them. Columns are described where their names do not say enough. */
 import type { ColumnType, Generated, JSONColumnType } from "kysely";
+import type { SchemaObject } from "../../core/cluster-admin.ts";
+import type { SchemaDifference } from "../../core/fleet.ts";
 import type {
   BlueprintVersion,
   DatabaseSettings,
@@ -184,6 +186,25 @@ export interface DeploymentResultRow {
   statements: ColumnType<readonly DryRunStatement[] | null, string | null | undefined, string | null>;
 }
 
+/** What a blueprint version is made of; see gateway/control/version-schemas.ts. */
+export interface VersionSchemaRow {
+  workspace_id: string;
+  version: number;
+  fingerprint: string;
+  objects: ColumnType<readonly SchemaObject[], string, string>;
+}
+
+/** How a tenant's schema compared with its version's when it was last looked at. */
+export interface SchemaCheckRow {
+  project_id: string;
+  tenant_id: string;
+  workspace_id: string;
+  version: number;
+  drifted: boolean;
+  difference: ColumnType<readonly SchemaDifference[] | null, string | null, string | null>;
+  checked_at: Date;
+}
+
 /** One change made over the API; see gateway/operations/audit.ts. */
 export interface AuditRow {
   id: Generated<number>;
@@ -217,5 +238,7 @@ export interface Tables {
   tenant_databases: TenantDatabaseRow;
   deployments: DeploymentRow;
   deployment_results: DeploymentResultRow;
+  version_schemas: VersionSchemaRow;
+  schema_checks: SchemaCheckRow;
   meta: { key: string; value: string };
 }

@@ -36,10 +36,27 @@ export function addBlueprintCommands(program: Command, session: CliSession): voi
               ["version", answer.version],
               ["tenants", answer.tenant_count],
               ["tenants behind", answer.tenants_behind],
+              ["fleet", answer.fleet.summary],
             ]),
             ...answer.tenants_per_version.map((row) => `  at version ${row.version}: ${row.tenants}`),
             ...answer.schema.map((sql) => `${sanitize(sql.replace(/;?\s*$/, ""))};`),
           ].join("\n"),
+      }),
+    );
+
+  addPaging(blueprints.command("drift"))
+    .description("Tenants whose schema is not what their version says, and how it differs")
+    .argument("<name>")
+    .action((name: string, options: PagingOptions) =>
+      session.show((client) => client.blueprints[":name"].drift.$get({ param: { name: segment(name) }, query: pageQuery(options) }), {
+        quiet: (answer) => answer.tenants.map((row) => row.tenant_id).join("\n"),
+        human: (answer) =>
+          `${sanitize(answer.fleet.summary)}; ${answer.fleet.unchecked} not compared yet\n${formatTable(
+            ["TENANT", "VERSION", "CHANGE", "WHAT", "EXPECTED", "FOUND"],
+            answer.tenants.flatMap((tenant) =>
+              tenant.differences.map((row) => [tenant.tenant_id, tenant.version, row.change, `${row.kind} ${row.name}`, row.expected, row.found]),
+            ),
+          )}`,
       }),
     );
 

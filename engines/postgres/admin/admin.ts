@@ -6,6 +6,7 @@ import { applyVersions, readAppliedVersion } from "./apply.ts";
 import { readCapturedDdl } from "./capture.ts";
 import { type AdminContext, rekeyRoles, restoreRole, withAdmin } from "./context.ts";
 import { describeSchema } from "./describe.ts";
+import { readSchemaObjects } from "./fingerprint.ts";
 import { createTemplateDatabase, createTenantDatabase, createWorkspaceDatabase, dropDatabase, prepareCluster, setConnectable } from "./provision.ts";
 import { runQuery, runScript } from "./query.ts";
 import { createScratchCopy } from "./scratch-copy.ts";
@@ -50,6 +51,7 @@ export function createPostgresAdmin(context: AdminContext): PostgresAdmin {
     readAppliedVersion: (database) => guarded(() => readAppliedVersion(context, database)),
     applyVersions: (database, versions, options) => guarded(() => applyVersions(context, database, versions, options)),
     describeSchema: (database) => guarded(() => describeSchema(context, database)),
+    readSchemaObjects: (database) => guarded(() => readSchemaObjects(context, database)),
     runQuery: (database, role, input) => runQuery(context, database, role, input),
     runScript: (database, sql) => runScript(context, database, sql),
     restoreRole: (database, role) => guarded(() => restoreRole(context, database, role)),

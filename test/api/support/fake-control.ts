@@ -399,6 +399,15 @@ export class FakeControl implements ControlPlane {
     return { ...(await this.getDeployment(projectId, id)), state: "queued" as const };
   }
 
+  async getFleet() {
+    return { version: 2, tenants: 10, current: 9, drifted: 1, unchecked: 2, oldestCheckAt: createdAt };
+  }
+
+  async listDrift(_projectId: string, _blueprint: string, page: Page) {
+    const difference = { kind: "column", name: "public.accounts.note", change: "unexpected" as const, expected: undefined, found: "text" };
+    return slice([{ tenantId: "wayne", version: 2, checkedAt: createdAt, differences: [difference] }], page);
+  }
+
   async checkReady() {
     if (this.failure) return { ready: false, checks: { store: "ok", main: "connect ECONNREFUSED 10.0.0.7:5432" } };
     return { ready: true, checks: { store: "ok", main: "ok" } };

@@ -1,5 +1,5 @@
 /** A cluster in memory: what was asked of it, what it holds, and failures on demand. Shared by instances, as a real one is. */
-import type { ApplyOptions, ApplyResult, CapturedDdl, ClusterAdmin, QueryAnswer, QueryInput } from "../../../core/cluster-admin.ts";
+import type { ApplyOptions, ApplyResult, CapturedDdl, ClusterAdmin, QueryAnswer, QueryInput, SchemaObject } from "../../../core/cluster-admin.ts";
 import { GatewayError } from "../../../core/errors.ts";
 import type { BlueprintVersion, PhysicalDatabase } from "../../../core/model.ts";
 
@@ -22,6 +22,7 @@ export class FakeAdmin implements ClusterAdmin {
   readonly broken = new Map<number, string>();
   readonly brokenIn = new Map<string, string>();
   readonly #traps = new Map<Method, Trap[]>();
+  readonly planted = new Map<string, readonly SchemaObject[]>();
   answer: Partial<QueryAnswer> = {};
   lastQuery: QueryInput | undefined;
 
@@ -97,6 +98,13 @@ export class FakeAdmin implements ClusterAdmin {
 
   async describeSchema() {
     return [];
+  }
+
+  /** Its version, and what was planted by hand. */
+  async readSchemaObjects(database: PhysicalDatabase) {
+    await this.#enter("readSchemaObjects", database);
+    const object = { kind: "table", name: "public.t1", definition: `as of version ${this.#get(database).version}` };
+    return [object, ...(this.planted.get(database.name) ?? [])];
   }
 
   async runQuery(database: PhysicalDatabase, role: string, input: QueryInput): Promise<QueryAnswer> {

@@ -34,6 +34,7 @@ const testConfig: Partial<ControlConfig> = {
   passwordIterations: 1_000,
   spareDatabases: 0,
   sweepMs: 3_600_000,
+  driftCheckIntervalS: 0,
 };
 
 /** A world per test. Use the returned function inside tests only. */
