@@ -81,6 +81,12 @@ export const settings = {
     outsideFile: true,
     help: "The master key itself, 64 hex digits, where it comes by environment (TDB_MASTER_KEY); then no file is read.",
   },
+  embedded_bin_dir: {
+    type: "path",
+    default: undefined,
+    reload: false,
+    help: "Folder of the initdb and postgres (14 or newer) that are the embedded server, a distribution's for one: /usr/lib/postgresql/18/bin. Default: those of the npm package.",
+  },
   database_url: {
     type: "url",
     schemes: postgresSchemes,

@@ -24,6 +24,8 @@ export interface EmbeddedOptions {
   /** The one before, where it is being changed: a server that knows only that one is told the new. */
   readonly previousPassword?: string | undefined;
   readonly log: Log;
+  /** Folder of `initdb` and `postgres`; default: the npm package's. */
+  readonly binDir?: string | undefined;
   readonly maxConnections?: number;
   /** False only for tests: no fsync. */
   readonly durable?: boolean;
@@ -46,7 +48,7 @@ const port = 5432;
 
 /** @throws {StartupError} with the option to change. */
 export async function startEmbedded(options: EmbeddedOptions): Promise<EmbeddedServer> {
-  const binaries = await findBinaries();
+  const binaries = await findBinaries(options.binDir);
   const user = await chooseServerUser();
   if (user) await checkReachable(binaries.postgres, user, "--database-url", "the embedded PostgreSQL");
   await prepareDataDir(resolve(options.dataDir), user);
@@ -123,7 +125,7 @@ async function initialise(
     const flags = [
       ...["-D", fresh, "-U", superuser, `--pwfile=${passwordFile}`, "--auth=scram-sha-256", "--encoding=UTF8", "--no-instructions"],
       // The same order and case rules on every platform, unchanged by updates of the system's C library.
-      ...["--locale=C", "--locale-provider=builtin", "--builtin-locale=C.UTF-8"],
+      ...["--locale=C", ...(binaries.majorVersion >= 17 ? ["--locale-provider=builtin", "--builtin-locale=C.UTF-8"] : [])],
       ...(options.durable === false ? ["--no-sync"] : []),
     ];
     await runToEnd(binaries.initdb, flags, user);

@@ -28,6 +28,7 @@ export interface ServerTarget {
 
 export interface ServerTargetOptions {
   readonly databaseUrl: string | undefined;
+  readonly embeddedBinDir: string | undefined;
   readonly dataDir: string;
   readonly secrets: Secrets;
   readonly masterKeys: MasterKeys;
@@ -41,12 +42,13 @@ export async function openServer(options: ServerTargetOptions, cleanup: Cleanup)
 }
 
 async function openEmbedded(options: ServerTargetOptions, cleanup: Cleanup): Promise<ServerTarget> {
-  const { dataDir, log, secrets, masterKeys } = options;
+  const { dataDir, log, secrets, masterKeys, embeddedBinDir: binDir } = options;
   const passwordOf = (key: Uint8Array) => toHex(new Secrets(secrets.crypto, key).derive("embedded-superuser"));
   const superuserPassword = passwordOf(masterKeys.current);
   const previousPassword = masterKeys.previous && passwordOf(masterKeys.previous);
   // Room for the budget, the control plane's own connections and those PostgreSQL reserves.
-  const server = await startEmbedded({ dataDir, superuserPassword, previousPassword, log, maxConnections: options.backendBudget + 60 });
+  const maxConnections = options.backendBudget + 60;
+  const server = await startEmbedded({ dataDir, superuserPassword, previousPassword, log, binDir, maxConnections });
   cleanup.add("embedded PostgreSQL", () => server.stop());
   const connection = { ...server.connection, password: () => toHex(secrets.derive("embedded-superuser")) };
   const socketDir = connection.socketDir as string;

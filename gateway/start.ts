@@ -78,7 +78,10 @@ async function assemble(options: StartOptions, cleanup: Cleanup): Promise<Gatewa
   const masterKeys = await loadMasterKeys(keyPlace);
   const secrets = new Secrets(runtime.crypto, masterKeys.current, masterKeys.lookup);
   const server = await openServer(
-    { databaseUrl: config.database_url, dataDir: config.data_dir, secrets, masterKeys, log, backendBudget: config.backend_budget },
+    {
+      ...{ databaseUrl: config.database_url, embeddedBinDir: config.embedded_bin_dir },
+      ...{ dataDir: config.data_dir, secrets, masterKeys, log, backendBudget: config.backend_budget },
+    },
     cleanup,
   );
   const clusters = await openClusters(config, server);

@@ -27,7 +27,7 @@ export const maxConnections = 1200;
 
 /** `dir` must be searchable by `user`. */
 export async function startPostgres(dir: string, user: OsUser | undefined): Promise<PostgresServer> {
-  const binaries = await findBinaries();
+  const binaries = await findBinaries(undefined);
   const dataDir = join(dir, "postgres");
   const socketDir = join(dir, "socket");
   await makePrivateDir(socketDir, user);

@@ -101,6 +101,14 @@ export function describeFaults(runtime: RuntimeUnderTest): void {
       });
     });
 
+    it("--embedded-bin-dir without the programs: exit code 1, the option named, nothing left behind", async () => {
+      const dataDir = await freshDir();
+      const done = await up(dataDir, "--embedded-bin-dir", join(dataDir, "../nowhere"));
+      expect(done.stderr).toMatch(/^tdb up: --embedded-bin-dir: the embedded PostgreSQL at .*nowhere\/postgres does not run: /m);
+      expect(done.code).toBe(1);
+      await expect(stat(join(dataDir, "postgres"))).rejects.toThrow("ENOENT");
+    });
+
     describe("--database-url", () => {
       it("refused, wrong password, no such database, too few rights: exit code 1, the option named, the password not", async () => {
         const postgres = await startTestPostgres();

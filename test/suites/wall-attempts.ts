@@ -133,7 +133,6 @@ export function attemptsOf({ own, neighbour, stranger, ownRole, file }: Marks): 
       "SELECT pg_reload_conf()",
       "SELECT pg_rotate_logfile()",
       "SELECT pg_switch_wal()",
-      "SELECT pg_backup_start('x')",
       "SELECT pg_create_restore_point('x')",
       "SELECT pg_log_backend_memory_contexts(1)",
       "SELECT pg_stat_reset()",
@@ -141,7 +140,6 @@ export function attemptsOf({ own, neighbour, stranger, ownRole, file }: Marks): 
       "CHECKPOINT",
       "LOAD 'plpgsql_check'",
       "SET session_replication_role TO replica",
-      "SET event_triggers TO off",
       "SET log_statement TO 'all'",
       "SET temp_file_limit TO -1",
       "SET allow_system_table_mods TO on",
@@ -149,6 +147,8 @@ export function attemptsOf({ own, neighbour, stranger, ownRole, file }: Marks): 
       "UPDATE pg_catalog.pg_class SET relacl = NULL",
       "DELETE FROM pg_catalog.pg_event_trigger",
     ).map((attempt) => (attempt.sql.startsWith("LOAD") ? { ...attempt, codes: ["42501", "58P01"] } : attempt)),
+    // Not known to every version of PostgreSQL.
+    ...list(["42501", "42704", "42883"], "SET event_triggers TO off", "SELECT pg_backup_start('x')"),
     // Code of others, and ways to other servers.
     ...list(
       ["42501", "0A000", "58P01", "42704"],

@@ -118,11 +118,13 @@ export function describeNeighbours(worldOf: () => WallWorld): void {
     it("show no name a customer chose, in any catalog or view that can be read", async () => {
       const world = each();
       const seen: string[] = [];
+      const there = await world.native.rows(undefined, "SELECT name FROM unnest($1::text[]) name WHERE to_regclass(name) IS NOT NULL", [readable]);
+      expect(there.length).toBeGreaterThan(readable.length - 3); // not every version of PostgreSQL has them all
       for (const { target, database, role } of world.attackers) {
         const other = await connect(world.fleet.gateway, world.neighbourTarget);
         const running = other.query("SELECT 'borealis secret', pg_sleep(30)").catch(() => undefined);
         for (const client of [await connect(world.fleet.gateway, target), await world.native.as(database, role)]) {
-          for (const relation of readable) {
+          for (const { name: relation } of there) {
             const text = JSON.stringify((await client.query(`SELECT t::text AS t FROM ${relation} t`)).rows);
             for (const name of foreignNames) if (text.toLowerCase().includes(name)) seen.push(`${role} of ${database.name}: ${relation}: ${name}`);
           }

@@ -31,8 +31,9 @@ const sane = {
   standard_conforming_strings: "on",
 };
 
-const showSql = `SELECT ${Object.keys(sane)
-  .map((name) => `current_setting('${name}') AS "${name}"`)
+/** A setting this version of PostgreSQL does not know cannot be poisoned. */
+const showSql = `SELECT ${Object.entries(sane)
+  .map(([name, value]) => `coalesce(current_setting('${name}', true), '${value}') AS "${name}"`)
   .join(", ")}`;
 
 export function describePoison(worldOf: () => WallWorld): void {
@@ -101,7 +102,9 @@ const keptSql = "SELECT s.setconfig FROM pg_db_role_setting s JOIN pg_roles r ON
 async function poison(world: WallWorld, { target, database, role }: Attacker): Promise<void> {
   const client = await connect(world.fleet.gateway, target, { application_name: "poisoner" });
   const run = (sql: string) => client.query(`DO $wall$BEGIN EXECUTE $do$ALTER ROLE CURRENT_USER ${sql}$do$; END$wall$`);
-  for (const setting of poisons) {
+  const known = await world.native.rows(undefined, "SELECT lower(name) AS name FROM pg_settings");
+  const isKnown = (setting: string) => known.some(({ name }) => name === setting.split(" ")[0]?.toLowerCase());
+  for (const setting of poisons.filter(isKnown)) {
     await run(`SET ${setting}`);
     await run(`IN DATABASE ${database.name} SET ${setting}`);
   }

@@ -81,7 +81,9 @@ export function describeLimits(fleetOf: () => Fleet): void {
       });
 
       it("is refused to psql's \\copy in both directions", async () => {
-        const shown = await psqlScript(fleet.gateway, target, "\\copy accounts to stdout\n\\copy accounts (name) from stdin\nSELECT 'alive';\n");
+        // Newer psql passes over what follows a refused \copy up to its end; to older ones `\.` is a command they do not know.
+        const script = "\\copy accounts to stdout\n\\copy accounts (name) from stdin\n\\.\nSELECT 'alive';\n";
+        const shown = await psqlScript(fleet.gateway, target, script);
         expect(shown.stderr.split("\n").filter((line) => line.startsWith("ERROR"))).toEqual([
           `ERROR:  0A000: ${copyMessage}`,
           `ERROR:  0A000: ${copyMessage}`,

@@ -9,9 +9,9 @@ export const unfinishedConnectionLimit = 0;
 export const findDatabaseSql = `
 SELECT datconnlimit AS connection_limit, pg_catalog.pg_encoding_to_char(encoding) AS encoding FROM pg_catalog.pg_database WHERE datname = $1`;
 
+/** No STRATEGY: WAL_LOG, which asks for no checkpoint, is the default from 15 on, and 14 does not know the word. */
 export function createDatabaseSql(name: string, template: string): string {
-  const copy = template === "template0" ? "TEMPLATE template0" : `TEMPLATE ${quoteIdentifier(template)} STRATEGY WAL_LOG`;
-  return `CREATE DATABASE ${quoteIdentifier(name)} ${copy} CONNECTION LIMIT ${unfinishedConnectionLimit}`;
+  return `CREATE DATABASE ${quoteIdentifier(name)} TEMPLATE ${quoteIdentifier(template)} CONNECTION LIMIT ${unfinishedConnectionLimit}`;
 }
 
 /** Who may connect to the database and what it may do there. `PUBLIC` nothing: other databases' roles are part of it. */

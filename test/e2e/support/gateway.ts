@@ -3,6 +3,8 @@ import { type ChildProcess, spawn } from "node:child_process";
 import { chmod, mkdtemp, readFile, rm } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import { join, resolve } from "node:path";
+import type pg from "pg";
+import { removeServerOf, serverOf } from "./server-under-test.ts";
 
 export type RuntimeUnderTest = "node" | "deno" | "bun";
 
@@ -29,6 +31,8 @@ export interface Credentials {
 export interface GatewayProcess {
   readonly credentials: Credentials;
   readonly dataDir: string;
+  /** How to log in as superuser of a server that is not embedded. */
+  readonly superuser: pg.ClientConfig | undefined;
   readonly pid: number;
   /** Everything it printed so far. */
   output(): string;
@@ -57,6 +61,7 @@ export async function makeDataDir(): Promise<string> {
 }
 
 export async function removeDataDir(dataDir: string): Promise<void> {
+  await removeServerOf(dataDir);
   await rm(join(dataDir, ".."), { recursive: true, force: true });
 }
 
@@ -69,7 +74,8 @@ export const anyPorts: readonly string[] = ["pg", "mysql", "mongo", "redis", "ap
 /** @throws Error with what it printed, when it ends before it is up. */
 export async function startGateway(options: StartOptions): Promise<GatewayProcess> {
   const dataDir = options.dataDir ?? (await makeDataDir());
-  const child = spawnTdb(options.runtime, ["up", ...defaultPorts, "--data-dir", dataDir, ...(options.args ?? [])], options.env);
+  const server = await serverOf(dataDir);
+  const child = spawnTdb(options.runtime, ["up", ...defaultPorts, "--data-dir", dataDir, ...server.flags, ...(options.args ?? [])], options.env);
   let output = "";
   let errors = "";
   child.stderr?.on("data", (chunk) => {
@@ -102,6 +108,7 @@ export async function startGateway(options: StartOptions): Promise<GatewayProces
   return {
     credentials,
     dataDir,
+    superuser: server.superuser,
     pid: child.pid as number,
     output: () => output,
     errors: () => errors,

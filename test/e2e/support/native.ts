@@ -1,4 +1,4 @@
-/** Behind the gateway's back: sessions on the embedded server itself, as its superuser and as the native roles, with the passwords the master key gives. */
+/** Behind the gateway's back: sessions on the server itself, as its superuser and as the native roles, with the passwords the master key gives. */
 import { createHash } from "node:crypto";
 import { existsSync, readFileSync } from "node:fs";
 import { tmpdir } from "node:os";
@@ -38,12 +38,13 @@ export function openNativeServer(gateway: GatewayProcess): NativeServer {
   const socketDir = existsSync(inside) ? inside : join(tmpdir(), `tdb-${createHash("sha256").update(dataDir).digest("hex").slice(0, 16)}`);
   const kept = new Map<string, pg.Client>();
   const connect = async (config: pg.ClientConfig) => {
-    const client = new pg.Client({ host: socketDir, port: 5432, ...config });
+    const client = new pg.Client({ host: socketDir, port: 5432, ...gateway.superuser, ...config });
     client.on("error", () => undefined);
     await client.connect();
     return client;
   };
-  const asSuperuser = (database = "postgres") => connect({ user: "postgres", password: toHex(secrets.derive("embedded-superuser")), database });
+  const embedded = { user: "postgres", password: toHex(secrets.derive("embedded-superuser")) };
+  const asSuperuser = (database = "postgres") => connect({ ...(gateway.superuser ?? embedded), database });
   const server: NativeServer = {
     secrets,
     socketDir,
