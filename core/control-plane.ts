@@ -117,6 +117,8 @@ export interface ControlPlane {
   /** Undefined when unknown, expired or revoked. */
   authenticateKey(apiKey: string): Promise<Credential | undefined>;
   authenticateSession(token: string): Promise<Account | undefined>;
+  /** Ends a session, or all sessions of its account. @returns how many. */
+  logout(token: string, everywhere: boolean): Promise<number>;
 
   listProjects(accountId: string): Promise<readonly Project[]>;
   createProject(accountId: string | undefined, name: string): Promise<NewProject>;

@@ -72,6 +72,8 @@ export interface AuditPage extends Page {
 }
 
 export interface Operations {
+  /** What works but should not stay as it is, in words that name no host. */
+  listWarnings(): readonly string[];
   /** Prometheus' text format. */
   renderMetrics(): Promise<string>;
   /** Those of the project whose client has proven a secret, oldest first. */

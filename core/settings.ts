@@ -161,6 +161,12 @@ export const settings = {
     reload: true,
     help: "How long the MySQL listener waits for a client of another protocol to speak before it greets; 0 greets at once.",
   },
+  strict_versions: {
+    type: "bool",
+    default: false,
+    reload: false,
+    help: "Refuse to start on a PostgreSQL server below its major version's safe minor version, instead of warning.",
+  },
   // How much
   backend_budget: { type: "int", default: 200, min: 1, max: 100_000, reload: true, help: "Most backend connections to one cluster, per instance." },
   max_unauthenticated: {
@@ -271,6 +277,12 @@ export const settings = {
     help: "Times over api.rate_per_s within a minute that ban the address.",
   },
   "api.ban_s": { type: "duration", default: 300, min: 1, max: day_s, reload: false, help: "How long that ban lasts." },
+  "api.trusted_proxies": {
+    type: "cidr list",
+    default: [],
+    reload: true,
+    help: "Reverse proxies whose X-Forwarded-For header says who the client is. Default: none, the connection's own address counts.",
+  },
   "api.query_timeout_ms": {
     type: "duration",
     default: 30_000,

@@ -25,6 +25,8 @@ export interface Listeners {
   poolCounts(): PoolCounts | undefined;
   /** By cluster id; empty when PostgreSQL's listener is off. */
   clusterCounts(): ReadonlyMap<string, ClusterCounts>;
+  /** Whether limits and bans are shared by redis_url now; undefined where they are not to be. */
+  limitsShared(): boolean | undefined;
   reload(config: Config): void;
   /** Stops accepting, lets transactions finish for `graceMs`, then closes everything. */
   drain(graceMs: number): Promise<void>;
@@ -53,6 +55,7 @@ export async function openListeners(deps: ListenersDeps): Promise<Listeners> {
       bans: entrance.bans,
       poolCounts: () => postgres?.poolCounts(),
       clusterCounts: () => postgres?.clusterCounts() ?? new Map(),
+      limitsShared: () => entrance.shared?.isShared,
       reload(next) {
         entrance.reload(next);
         postgres?.reload(next);

@@ -5,6 +5,7 @@ import { type ApiDeps, createApi } from "../api/app.ts";
 import type { Clock } from "../core/clock.ts";
 import type { Config } from "../core/config.ts";
 import type { ControlPlane } from "../core/control-plane.ts";
+import { matchCidrs } from "../core/limit.ts";
 import type { Log } from "../core/log.ts";
 import { Secrets } from "../core/secrets.ts";
 import { createPostgresAdmin } from "../engines/postgres/admin/admin.ts";
@@ -13,6 +14,7 @@ import { Cleanup } from "./cleanup.ts";
 import { createControlPlane } from "./control/control-plane.ts";
 import { makeDataDir } from "./data-dir.ts";
 import { closeWithin, Doors } from "./doors.ts";
+import { clientAddress } from "./forwarded.ts";
 import { type Listeners, openListeners } from "./listeners.ts";
 import { loadMasterKeys, masterKeyPath } from "./master-key.ts";
 import { listenError } from "./open-port.ts";
@@ -20,6 +22,7 @@ import { createOperations } from "./operations/operations.ts";
 import { Rekeying } from "./rekey.ts";
 import type { Runtime } from "./runtime/runtime.ts";
 import { openExisting, openServer, type ServerTarget } from "./server-target.ts";
+import { ServerVersions } from "./server-versions.ts";
 import { type ClusterTarget, createSqlDialer } from "./sql-dialer.ts";
 import { StartupError } from "./startup-error.ts";
 import { CredentialLookup } from "./store/credential-lookup.ts";
@@ -88,6 +91,10 @@ async function assemble(options: StartOptions, cleanup: Cleanup): Promise<Gatewa
   const store = await openControlStore(server, options, cleanup);
   const dialer = createSqlDialer({ clusters: mapValues(clusters, (each) => each.cluster), secrets });
   cleanup.add("control connections", () => dialer.close());
+  const versions = new ServerVersions({ dialer, clusterIds: [...clusters.keys()], clock, log });
+  cleanup.add("version checks", () => versions.stop());
+  await versions.check();
+  if (config.strict_versions) versions.assertGood();
   const admin = createPostgresAdmin({ dialer, secrets, log, clock });
   const control = createControlPlane({ store, admin, secrets, clock, log, config: controlConfig(config, [...clusters.keys()]) });
   await control.start();
@@ -121,7 +128,7 @@ async function assemble(options: StartOptions, cleanup: Cleanup): Promise<Gatewa
   doors.add((graceMs) => listeners.drain(graceMs));
   listeners.sessions.onIdentified = ({ credential }) => control.noteUse(credential.id);
   const info = { version: await readVersion(), apiUrl: "", caFile, ...describeEndpoints(config, listeners.ports) };
-  const operations = createOperations({ listeners, store, clock, log, version: info.version, runtime: runtime.name, config: inForce });
+  const operations = createOperations({ listeners, store, versions, clock, log, version: info.version, runtime: runtime.name, config: inForce });
   cleanup.add("operations", () => operations.stop());
   const apiPort = config.api_port < 0 ? undefined : await openApi({ ...options, control, info, operations, inForce }, doors);
   if (apiPort !== undefined) info.apiUrl = `http://${urlHost(config)}:${apiPort}`;
@@ -234,7 +241,10 @@ async function openApi(deps: OpenApiDeps, doors: Doors): Promise<number> {
     const server = await deps.runtime.serveHttp({
       host: config.host,
       port: config.api_port,
-      fetch: (request, peer) => app.fetch(request, { remoteAddress: peer.remoteAddress }),
+      fetch: (request, { remoteAddress }) => {
+        const isTrusted = matchCidrs(inForce()["api.trusted_proxies"]);
+        return app.fetch(request, { remoteAddress: clientAddress(remoteAddress, request.headers.get("x-forwarded-for"), isTrusted) });
+      },
     });
     doors.add(closeWithin(clock, () => server.close()));
     return server.port;

@@ -1,6 +1,7 @@
 /** Signing up and logging in. */
 import { z } from "@hono/zod-openapi";
 import { GatewayError } from "../../core/errors.ts";
+import { bearerSecret } from "../authenticate.ts";
 import type { ApiContext } from "../context.ts";
 import { endpoint } from "../endpoint.ts";
 import { answer, created, ok } from "../envelope.ts";
@@ -66,10 +67,33 @@ const login = endpoint(
   },
 );
 
+const LogoutBody = z
+  .strictObject({ everywhere: z.boolean().default(false).openapi({ description: "End all sessions of the account, not only this one." }) })
+  .openapi("Logout");
+
+const logout = endpoint(
+  { policy: { who: "account" } },
+  {
+    method: "post",
+    path: "/logout",
+    tags,
+    summary: "End a session",
+    description: "The token in the Authorization header stops working at once. An API key is no session: revoke it with DELETE /apikeys/{id}.",
+    request: { body: { required: false, content: { "application/json": { schema: LogoutBody } } } },
+    responses: { 200: answer(200, "Ended", { sessions_ended: z.number().int() }) },
+  },
+  async (c) => {
+    const { principal, api } = c.var;
+    if (principal.type !== "session") throw new GatewayError("bad_request", "an API key is no session; revoke it with DELETE /apikeys/{id}");
+    const { everywhere = false } = c.req.valid("json") ?? {};
+    return ok(c, { sessions_ended: await api.control.logout(bearerSecret(c) ?? "", everywhere) });
+  },
+);
+
 async function refuseTooManyLogins(c: ApiContext): Promise<void> {
   const retryAfterS = await c.var.limiter.loginWait(c.env.remoteAddress ?? "");
   if (retryAfterS !== undefined)
     throw new GatewayError("rate_limited", `too many failed log-ins from your address, retry in ${retryAfterS}s`, { retryAfterS });
 }
 
-export const accountEndpoints = [signup, login] as const;
+export const accountEndpoints = [signup, login, logout] as const;

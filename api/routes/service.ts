@@ -41,7 +41,11 @@ const ready = endpoint(
     tags,
     summary: "Readiness: the control store and every cluster answer",
     responses: {
-      200: answer(200, "Ready", { ready: z.literal(true), checks: z.record(z.string(), Check) }),
+      200: answer(200, "Ready", {
+        ready: z.literal(true),
+        checks: z.record(z.string(), Check),
+        warnings: z.array(z.string()).openapi({ description: "What works but should not stay as it is." }),
+      }),
       503: {
         description: "Not ready",
         content: { "application/json": { schema: ErrorAnswer.extend({ ready: z.literal(false), checks: z.record(z.string(), Check) }) } },
@@ -56,7 +60,7 @@ const ready = endpoint(
       checks[name] = state === "ok" ? "ok" : "failing";
       if (state !== "ok") c.var.api.log.write("warn", "readiness check failed", { check: name, state });
     }
-    if (isReady) return ok(c, { ready: true as const, checks });
+    if (isReady) return ok(c, { ready: true as const, checks, warnings: [...(c.var.api.operations?.listWarnings() ?? [])] });
     const failing = Object.keys(checks).filter((name) => checks[name] === "failing");
     const error = `not ready: ${failing.join(", ")}`;
     return c.json({ success: false as const, http_status: 503, code: "backend_unavailable", error, ready: false as const, checks }, 503);

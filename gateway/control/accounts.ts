@@ -44,6 +44,8 @@ export async function login(
   const stored = row?.password_hash ?? makeDummyHash(crypto, context.config.passwordIterations);
   const right = await verifyPassword(crypto, input.password.slice(0, 1024), stored);
   if (!row || !right) throw new GatewayError("unauthorized", "Wrong e-mail or password");
+  // Sessions past their time are of no use to anybody.
+  await context.store.db.deleteFrom("account_sessions").where("account_id", "=", row.id).where("expires_at", "<=", nowDate(context)).execute();
   const token = `tenantsdb_session_${context.secrets.randomHex(32)}`;
   const expiresAt = context.clock.wallMs() + sessionMs;
   await context.store.db
@@ -62,6 +64,17 @@ export async function authenticateSession(context: ControlContext, token: string
     .where("s.expires_at", ">", nowDate(context))
     .executeTakeFirst();
   return row && toAccount(row);
+}
+
+export async function logout(context: ControlContext, token: string, everywhere: boolean): Promise<number> {
+  const hash = context.secrets.lookupHash(token);
+  const { db } = context.store;
+  const mine = db.selectFrom("account_sessions").select("account_id").where("token_hash", "=", hash);
+  const [result] = await db
+    .deleteFrom("account_sessions")
+    .where((eb) => (everywhere ? eb("account_id", "in", mine) : eb("token_hash", "=", hash)))
+    .execute();
+  return Number(result?.numDeletedRows ?? 0);
 }
 
 export async function listProjects(context: ControlContext, accountId: string): Promise<readonly Project[]> {

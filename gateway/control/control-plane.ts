@@ -74,6 +74,7 @@ function bindNouns(context: ControlContext): Omit<ControlPlane, DeploymentVerbs>
     login: bind(context, accounts.login),
     authenticateKey: bind(context, credentials.authenticateKey),
     authenticateSession: bind(context, accounts.authenticateSession),
+    logout: bind(context, accounts.logout),
     listProjects: bind(context, accounts.listProjects),
     createProject: bind(context, projects.createProject),
     getProject: bind(context, projects.getProject),

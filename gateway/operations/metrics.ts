@@ -8,7 +8,7 @@ import type { Listeners } from "../listeners.ts";
 import type { Tables } from "../store/schema.ts";
 
 export interface MetricsDeps {
-  readonly listeners: Pick<Listeners, "sessions" | "bans" | "clusterCounts">;
+  readonly listeners: Pick<Listeners, "sessions" | "bans" | "clusterCounts" | "limitsShared">;
   readonly db: Kysely<Tables>;
   readonly clock: Clock;
   readonly log: Log;
@@ -49,8 +49,13 @@ export class GatewayMetrics {
   }
 
   #entrance(): readonly Metric[] {
-    const { sessions, bans } = this.#deps.listeners;
+    const { sessions, bans, limitsShared } = this.#deps.listeners;
+    const shared = limitsShared();
+    const sharing = reading("gauge", "tenantry_limits_shared", "1 while limits and bans are shared by redis_url, 0 while it is away.", () =>
+      shared ? 1 : 0,
+    );
     return [
+      ...(shared === undefined ? [] : [sharing]),
       observed("gauge", "tenantry_sessions", "Open client connections by what they are doing; login: not authenticated yet.", () => {
         const counts = { login: 0, waiting: 0, active: 0, idle: 0, in_transaction: 0 };
         for (const session of sessions.list()) counts[session.identity ? session.activity.state : "login"]++;

@@ -5,6 +5,7 @@ import { limitKey } from "../../core/limit.ts";
 import type { Log } from "../../core/log.ts";
 import type { ClusterInfo, Operations } from "../../core/operations.ts";
 import type { Listeners } from "../listeners.ts";
+import type { ServerVersions } from "../server-versions.ts";
 import type { Store } from "../store/store.ts";
 import { translateStoreError } from "../store/store-errors.ts";
 import { listChanges, recordChange } from "./audit.ts";
@@ -14,6 +15,7 @@ import { endSession, listSessions } from "./sessions.ts";
 export interface OperationsDeps {
   readonly listeners: Listeners;
   readonly store: Store;
+  readonly versions: Pick<ServerVersions, "problems">;
   readonly clock: Clock;
   readonly log: Log;
   readonly version: string;
@@ -31,6 +33,10 @@ export function createOperations(deps: OperationsDeps): RunningOperations {
   const { sessions, bans } = listeners;
   const metrics = new GatewayMetrics({ ...deps, db: store.db });
   return {
+    listWarnings: () => [
+      ...[...deps.versions.problems.keys()].map((cluster) => `the database server of cluster "${cluster}" should be updated; the log says why`),
+      ...(listeners.limitsShared() === false ? ["limits and bans are counted by this instance alone: redis_url does not answer"] : []),
+    ],
     renderMetrics: () => metrics.render(),
     listSessions: async (projectId) => listSessions(sessions, clock, projectId),
     endSession: async (projectId, id) => endSession(sessions, projectId, id),

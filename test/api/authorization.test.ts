@@ -212,6 +212,19 @@ describe("sessions", () => {
     expect((await named(world.otherProjectId)).body).toMatchObject({ code: "not_found", http_status: 404 });
   });
 
+  it("ends when logged out, and the others with it where asked", async () => {
+    const world = await makeWorld();
+    const [one, two, three] = [await login(world), await login(world), await login(world)];
+    expect((await world.send("POST", "/logout", { key: one })).body).toMatchObject({ success: true, sessions_ended: 1 });
+    expect((await world.send("GET", "/tenants", { key: one })).body.code).toBe("unauthorized");
+    expect((await world.send("POST", "/logout", { key: one })).status).toBe(401);
+    expect((await world.send("GET", "/tenants", { key: two })).status).toBe(200);
+    expect((await world.send("POST", "/logout", { key: two, body: { everywhere: true } })).body.sessions_ended).toBe(2);
+    expect((await world.send("GET", "/tenants", { key: three })).status).toBe(401);
+    expect((await world.send("POST", "/logout", { key: world.key })).body).toMatchObject({ code: "bad_request", http_status: 400 });
+    expect((await world.send("POST", "/logout", {})).status).toBe(401);
+  });
+
   it("reaches only the account's own projects", async () => {
     const world = await makeWorld();
     const key = await login(world);

@@ -225,6 +225,14 @@ describe("tdb configuration", () => {
     expect(shown.out).not.toContain(config.api_key);
   });
 
+  it("logs out", async () => {
+    const cli = await makeCli();
+    await cli.run(["login", "--email", "ada@example.com"], { env: { TDB_PASSWORD: "correct horse" } });
+    expect((await cli.run(["logout"], { env: {} })).out).toBe("✓ Logged out; 1 session ended\n");
+    expect((await cli.readConfig()).session_token).toBeUndefined();
+    expect(await cli.run(["logout"], { env: {} })).toMatchObject({ code: 2, err: expect.stringContaining("there is no session here") });
+  });
+
   it("logs in, then works on and switches between the account's projects", async () => {
     const cli = await makeCli();
     const login = await cli.run(["login", "--email", "ada@example.com"], { env: { TDB_PASSWORD: "correct horse" } });

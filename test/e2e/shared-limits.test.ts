@@ -27,10 +27,18 @@ describe.skipIf(!hasRedis)("two gateways that share limits (skipped where redis-
     const target: Target = { user: gateway.credentials.project_id, password, database: "nowhere_workspace" };
     return (await refusal(connect(gateway, target, from(address))))[1];
   };
+  /** What the operator sees of it: the metric, and the warnings of readiness. */
+  const shown = async (gateway: GatewayProcess) => {
+    const { api_url } = gateway.credentials;
+    const metrics = await (await fetch(`${api_url}/metrics`)).text();
+    const { warnings } = (await (await fetch(`${api_url}/ready`)).json()) as { warnings: string[] };
+    return [/^tenantry_limits_shared (\d)$/m.exec(metrics)?.[1], warnings.filter((warning) => warning.includes("redis_url")).length];
+  };
   const banned = /^connection rejected: your IP is temporarily rate-limited after repeated failed auth attempts, retry in ([1-9]|[1-5]\d|60)s$/;
 
   it("share a ban, whose failures were spread", async () => {
     await untilShared(1);
+    for (const gateway of gateways) expect(await shown(gateway)).toEqual(["1", 0]);
     const [a, b] = gateways as [GatewayProcess, GatewayProcess];
     for (const gateway of [a, b, a]) expect(await told(gateway, "127.0.0.21")).toMatch(/^password authentication failed/);
     await until(async () => banned.test(await told(a, "127.0.0.21")));
@@ -42,6 +50,7 @@ describe.skipIf(!hasRedis)("two gateways that share limits (skipped where redis-
     const [a, b] = gateways as [GatewayProcess, GatewayProcess];
     await redis.kill();
     await until(() => gateways.every((each) => times(each, "redis_url does not answer") === 1));
+    for (const gateway of gateways) expect(await shown(gateway)).toEqual(["0", 1]);
     for (let i = 0; i < 3; i++) expect(await told(a, "127.0.0.23")).toMatch(/^password authentication failed/);
     expect(await told(a, "127.0.0.23")).toMatch(banned);
     expect(await told(b, "127.0.0.23")).toMatch(/^password authentication failed/);

@@ -1,10 +1,12 @@
-/** tdb signup, tdb login. */
+/** tdb signup, tdb login, tdb logout. */
 import type { Command } from "commander";
 import { createClient } from "../../client.ts";
+import { UsageError } from "../errors.ts";
 import { formatFields, formatTable } from "../print.ts";
 import type { CliSession } from "../session.ts";
 
 export function addAccountCommands(program: Command, session: CliSession): void {
+  addLogoutCommand(program, session);
   program
     .command("signup")
     .description("Make an account and its first project; remembers the project's key")
@@ -58,6 +60,22 @@ export function addAccountCommands(program: Command, session: CliSession): void 
             answer.projects.map((row) => [row.project_id, row.name, row.created_at]),
           )}`,
       });
+    });
+}
+
+function addLogoutCommand(program: Command, session: CliSession): void {
+  program
+    .command("logout")
+    .description("End the session of `tdb login`; its token stops working at once")
+    .option("--everywhere", "end all sessions of the account")
+    .action(async (options: { everywhere?: boolean }) => {
+      const { session_token: token, ...config } = await session.config();
+      if (!token) throw new UsageError("there is no session here: `tdb login` begins one");
+      const { apiUrl } = await session.target();
+      const client = createClient({ apiUrl, secret: token, fetch: session.host.fetch });
+      const answer = await session.ask(async () => client.logout.$post({ json: { everywhere: options.everywhere ?? false } }));
+      await session.saveConfig(config);
+      await session.print(answer, { human: ({ sessions_ended: count }) => `✓ Logged out; ${count} session${count === 1 ? "" : "s"} ended` });
     });
 }
 

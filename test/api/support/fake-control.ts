@@ -64,6 +64,13 @@ export class FakeControl implements ControlPlane {
     return [...this.accounts.values()].find((account) => account.id === id);
   }
 
+  async logout(token: string, everywhere: boolean): Promise<number> {
+    const account = this.tokens.get(token);
+    const ending = [...this.tokens].filter(([one, id]) => (everywhere ? id === account : one === token));
+    for (const [one] of ending) this.tokens.delete(one);
+    return ending.length;
+  }
+
   async listProjects(accountId: string) {
     return [...this.projects.values()].filter((project) => project.accountId === accountId);
   }

@@ -7,6 +7,7 @@ const openedAt = Date.UTC(2026, 0, 15, 9, 30);
 export class FakeOperations implements Operations {
   readonly sessions: (SessionInfo & { projectId: string })[];
   readonly bans: BanInfo[] = [{ address: "192.0.2.66", secondsLeft: 47 }];
+  readonly warnings: string[] = [];
   readonly recorded: AuditEntry[] = [];
   readonly pages: AuditPage[] = [];
   /** Thrown instead of recording. */
@@ -34,6 +35,10 @@ export class FakeOperations implements Operations {
 
   async listBans() {
     return this.bans;
+  }
+
+  listWarnings() {
+    return this.warnings;
   }
 
   async liftBan(address: string) {

@@ -20,6 +20,11 @@ describe("accounts", () => {
     expect(session.expiresAt - clock.wallMs()).toBe(24 * 3_600_000);
     expect((await plane.authenticateSession(session.token))?.email).toBe("ada@example.com");
     expect(await plane.authenticateSession(`${session.token}0`)).toBeUndefined();
+    const others = [await plane.login(account), await plane.login(account)];
+    expect(await plane.logout(others[0]?.token ?? "", false)).toBe(1);
+    expect(await plane.authenticateSession(others[0]?.token ?? "")).toBeUndefined();
+    expect((await plane.authenticateSession(others[1]?.token ?? ""))?.email).toBe("ada@example.com");
+    expect(await plane.logout("tenantsdb_session_unknown", true)).toBe(0);
     clock.jumpWall(24 * 3_600_000);
     expect(await plane.authenticateSession(session.token)).toBeUndefined();
   });
