@@ -1,4 +1,5 @@
 /** The checks after authentication, in the order of spec section 3: state, scope, engine, max_connections. */
+import type { Clock } from "./clock.ts";
 import type { Directory, RouteTarget } from "./directory.ts";
 import { GatewayError } from "./errors.ts";
 import type { Grant, Identity } from "./identity.ts";
@@ -11,6 +12,8 @@ export interface AuthorizeDeps {
   readonly live: LiveDatabases;
   /** The engine of the listener the client came to. */
   readonly engine: EngineName;
+  /** For a database that is being replaced: how long a client waits for the other one. Without it, it is refused at once. */
+  readonly patience?: { readonly clock: Clock; readonly waitMs: number; readonly signal: AbortSignal } | undefined;
 }
 
 /**
@@ -18,7 +21,7 @@ export interface AuthorizeDeps {
  * @throws {GatewayError} no_such_database, tenant_suspended, tenant_in_trash, not_ready, scope_denied, wrong_engine, max_connections, store_unavailable; revoked.
  */
 export async function authorize(identity: Identity, deps: AuthorizeDeps): Promise<Grant> {
-  const target = await assertNotRefused(identity, deps.directory, deps.live.wallMs);
+  const target = await reachTarget(identity, deps);
   const database = assertEngine(target, deps.engine);
   const live = deps.live.enter(identity.projectId, identity.databaseName, target);
   let released = false;
@@ -32,6 +35,23 @@ export async function authorize(identity: Identity, deps: AuthorizeDeps): Promis
       deps.live.leave(live);
     },
   };
+}
+
+/** Looked at again every now and then, should word of the change be late. */
+const lookAgainMs = 500;
+
+async function reachTarget(identity: Identity, deps: AuthorizeDeps): Promise<RouteTarget> {
+  const { patience } = deps;
+  const untilMs = patience ? patience.clock.nowMs() + patience.waitMs : 0;
+  for (;;) {
+    const target = await assertNotRefused(identity, deps.directory, deps.live.wallMs);
+    if (!target.isHeld) return target;
+    const leftMs = patience ? untilMs - patience.clock.nowMs() : 0;
+    if (!patience || leftMs <= 0) {
+      throw new GatewayError("not_ready", `database "${identity.databaseName}" is being restored`, { hint: "Try again shortly." });
+    }
+    await deps.directory.nextChange(identity.projectId, Math.min(leftMs, lookAgainMs), patience.signal);
+  }
 }
 
 /**

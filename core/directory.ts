@@ -24,6 +24,8 @@ export interface RouteTarget {
   readonly tenant: { readonly id: string; readonly state: TenantState } | undefined;
   readonly database: PhysicalDatabase | undefined;
   readonly settings: DatabaseSettings;
+  /** Another database is about to take its place: new sessions wait, open ones leave at the end of their transaction. */
+  readonly isHeld?: boolean | undefined;
 }
 
 /** SCRAM parameters of a project, needed before the database is looked at. */
@@ -84,6 +86,7 @@ export class Directory {
   readonly #unknown = new Map<string, Entry<undefined>>();
   readonly #routes = new Map<string, Entry<Route>>();
   readonly #inFlight = new Map<string, Flight>();
+  readonly #waiting = new Set<{ readonly projectId: string; readonly wake: () => void }>();
 
   constructor(source: RouteSource, clock: Clock, options: DirectoryOptions = { freshMs: 60_000, maxEntries: 50_000 }) {
     this.#source = source;
@@ -105,8 +108,30 @@ export class Directory {
     return route as Route;
   }
 
+  /** Resolves when something of the project has changed, or after `withinMs`. @throws the signal's reason. */
+  async nextChange(projectId: string, withinMs: number, signal: AbortSignal): Promise<void> {
+    const over = new AbortController();
+    const onAbort = () => over.abort();
+    const waiter = { projectId, wake: onAbort };
+    this.#waiting.add(waiter);
+    signal.addEventListener("abort", onAbort, { once: true });
+    if (signal.aborted) onAbort();
+    try {
+      await this.#clock.sleep(withinMs, over.signal).catch(() => undefined); // something came first
+      signal.throwIfAborted();
+    } finally {
+      this.#waiting.delete(waiter);
+      signal.removeEventListener("abort", onAbort);
+    }
+  }
+
   /** Drops what a change may have touched. */
   forget(change: Change | undefined): void {
+    this.#drop(change);
+    for (const waiter of [...this.#waiting]) if (!change || waiter.projectId === change.projectId) waiter.wake();
+  }
+
+  #drop(change: Change | undefined): void {
     for (const [key, flight] of this.#inFlight) {
       if (change && change.projectId !== flight.projectId) continue;
       flight.isStale = true;

@@ -53,7 +53,7 @@ export interface FullEngine<Login extends LoginRequest = LoginRequest, Lease ext
   /** @throws {GatewayError} auth_failed, store_unavailable, protocol_violation */
   authenticate(login: Login, signal: AbortSignal): Promise<Identity>;
   /** @throws {GatewayError} see core/authorize.ts */
-  authorize(login: Login, identity: Identity): Promise<Grant>;
+  authorize(login: Login, identity: Identity, signal: AbortSignal): Promise<Grant>;
   /** @throws {GatewayError} backend_unreachable, no_backend_slot */
   lease(login: Login, grant: Grant, signal: AbortSignal): Promise<Lease>;
   /** How long a cancel key this client understands. */

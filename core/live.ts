@@ -12,6 +12,8 @@ export interface LiveSession {
   readonly expiresAt: number | undefined;
   /** Ends the session with this error at once. */
   terminate(error: GatewayError): void;
+  /** Ends it with this error as soon as it is in no transaction. */
+  leave(error: GatewayError): void;
 }
 
 /** One (project, database name) that at least one session uses. */
@@ -103,6 +105,7 @@ export class LiveDatabases {
       return;
     }
     live.target = route.target;
+    if (live.target.isHeld) for (const session of [...live.sessions]) session.leave(replaced(live.databaseName));
     const alive = new Set<string>();
     for (const credential of [...route.candidates, ...route.others]) if (isUsable(credential, this.#clock.wallMs())) alive.add(credential.id);
     for (const session of [...live.sessions]) if (!alive.has(session.credentialId)) session.terminate(credentialGone());
@@ -130,6 +133,10 @@ function endOfTarget(target: RouteTarget | undefined): GatewayError | undefined 
   if (target.tenant?.state === "suspended") return new GatewayError("revoked", `terminating connection: tenant "${target.tenant.id}" is suspended`);
   if (target.tenant?.state === "trash") return new GatewayError("revoked", `terminating connection: tenant "${target.tenant.id}" is in trash`);
   return undefined;
+}
+
+function replaced(databaseName: string): GatewayError {
+  return new GatewayError("revoked", `terminating connection: database "${databaseName}" is being restored; reconnect`);
 }
 
 export function credentialGone(): GatewayError {

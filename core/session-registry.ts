@@ -37,7 +37,7 @@ export class Session implements Cancellable, LiveSession {
   #relay: RunningRelay | undefined;
   #ending: GatewayError | undefined;
   #provenAtMs = 0;
-  isDraining = false;
+  #leaving: GatewayError | undefined;
   isSettled = false;
 
   constructor(id: string, address: string, openedAtMs: number, registry: SessionRegistry) {
@@ -108,7 +108,7 @@ export class Session implements Cancellable, LiveSession {
   started(relay: RunningRelay): void {
     this.#relay = relay;
     if (this.#ending) relay.terminate(this.#ending);
-    else if (this.isDraining) this.drain();
+    else if (this.#leaving) relay.drain(this.#leaving);
   }
 
   close(): void {
@@ -126,11 +126,16 @@ export class Session implements Cancellable, LiveSession {
     else this.#abort.abort(error);
   }
 
+  /** Between transactions. One that is still logging in leaves when it has: it need not be refused. */
+  leave(error: GatewayError): void {
+    this.#leaving ??= error;
+    this.#relay?.drain(error);
+  }
+
   drain(): void {
-    this.isDraining = true;
     const error = shutdownError();
-    if (this.#relay) this.#relay.drain(error);
-    else this.terminate(error);
+    this.leave(error);
+    if (!this.#relay) this.terminate(error);
   }
 
   logFields(): LogFields {

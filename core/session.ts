@@ -54,7 +54,7 @@ export async function runSession<Login extends LoginRequest, Lease extends Engin
     const identity = await engine.authenticate(login, signal);
     deps.bans.recordSuccess(admission.addressKey);
     session.identify(engine.name, identity);
-    grant = await engine.authorize(login, identity);
+    grant = await engine.authorize(login, identity, signal);
     session.authorized(grant);
     const askedAtMs = deps.clock.nowMs();
     lease = await engine.lease(login, grant, signal);

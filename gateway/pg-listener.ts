@@ -69,6 +69,7 @@ export async function openPgListener(deps: PgListenerDeps): Promise<PgListener> 
     pool,
     tls,
     tlsRequired,
+    connectWaitMs: () => entrance.config.connect_wait_ms,
     ports: () => deps.ports,
     nowMs: () => sessions.nowMs,
     traffic: sessions.metrics.traffic,

@@ -39,6 +39,8 @@ export interface PostgresEngineDeps {
   readonly tlsRequired: () => "remote" | "always" | "never";
   /** The port of each protocol's listener that is on, for clients that came to the wrong one; undefined: none is named. */
   readonly ports?: () => Partial<Record<EngineName, number>>;
+  /** How long a client waits for a database that is being replaced. Default: it does not. */
+  readonly connectWaitMs?: () => number;
   /** The sweep's coarse clock. */
   readonly nowMs: () => number;
   /** What relays add to. Default: counted for nobody. */
@@ -66,30 +68,21 @@ export function createPostgresEngine(deps: PostgresEngineDeps): FullEngine<Postg
       return authenticate(login.reader, login.startup, deps);
     },
 
-    async authorize(login, identity) {
+    async authorize(login, identity, signal) {
       if (login.startup.replication) throw new GatewayError("unsupported", "replication connections are not supported through the gateway");
       assertParametersAllowed(login.startup.parameters);
-      return authorize(identity, { directory: deps.directory, live: deps.live, engine: "PostgreSQL" });
+      const { directory, live, clock } = deps;
+      return await whileThere(login, signal, (present) => {
+        const patience = { clock, waitMs: deps.connectWaitMs?.() ?? 0, signal: present };
+        return authorize(identity, { directory, live, engine: "PostgreSQL", patience });
+      });
     },
 
     async lease(login, grant, signal) {
       const { credential, databaseName } = grant.identity;
-      // A client that leaves while it waits must not keep its place in the line.
-      const giveUp = new AbortController();
-      const onAbort = () => giveUp.abort(signal.reason);
-      signal.addEventListener("abort", onAbort, { once: true });
-      login.reader.onClosed = (reason) => giveUp.abort(reason);
-      if (signal.aborted) onAbort();
-      else if (login.client.isClosed) giveUp.abort(new PipeClosedError());
-      try {
-        return await deps.pool.acquire(
-          { database: grant.target.database, role: credential.role, parameters: login.startup.parameters, displayName: databaseName },
-          giveUp.signal,
-        );
-      } finally {
-        login.reader.onClosed = undefined;
-        signal.removeEventListener("abort", onAbort);
-      }
+      const { parameters } = login.startup;
+      const request = { database: grant.target.database, role: credential.role, parameters, displayName: databaseName };
+      return await whileThere(login, signal, (present) => deps.pool.acquire(request, present));
     },
 
     cancelSecretBytes: (login) => (login.startup.protocolMinor >= 2 ? 32 : 4),
@@ -120,6 +113,22 @@ export function createPostgresEngine(deps: PostgresEngineDeps): FullEngine<Postg
       return undefined;
     },
   };
+}
+
+/** Runs `work` with a signal that also aborts when the client leaves: one that has gone must not keep its place in a line. */
+async function whileThere<T>(login: PostgresLogin, signal: AbortSignal, work: (present: AbortSignal) => Promise<T>): Promise<T> {
+  const giveUp = new AbortController();
+  const onAbort = () => giveUp.abort(signal.reason);
+  signal.addEventListener("abort", onAbort, { once: true });
+  login.reader.onClosed = (reason) => giveUp.abort(reason);
+  if (signal.aborted) onAbort();
+  else if (login.client.isClosed) giveUp.abort(new PipeClosedError());
+  try {
+    return await work(giveUp.signal);
+  } finally {
+    login.reader.onClosed = undefined;
+    signal.removeEventListener("abort", onAbort);
+  }
 }
 
 /**

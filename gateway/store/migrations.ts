@@ -1,4 +1,5 @@
 /** Numbered, forward-only changes of the store's schema. A released migration is never edited; the next one is added below it. */
+
 import { deploymentOptionsSql } from "./deployment-tables.ts";
 import { schemaChecksSql } from "./schema-check-tables.ts";
 
@@ -205,4 +206,5 @@ export const migrations: readonly Migration[] = [
   { version: 2, name: "record of changes", sql: audit },
   { version: 3, name: "deployments with canaries and dry runs", sql: deploymentOptionsSql },
   { version: 4, name: "schemas of versions and drift", sql: schemaChecksSql },
+  { version: 5, name: "backups", sql: backupTablesSql },
 ];

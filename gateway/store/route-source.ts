@@ -25,6 +25,7 @@ interface TargetRow extends PhysicalColumns {
   readonly tenant_state: TenantState | null;
   readonly tenant_database_state: "creating" | "ready" | null;
   readonly tenant_settings: object | null;
+  readonly held: boolean | null;
 }
 
 type ReachRow = Selectable<CredentialRow> & Selectable<VerifierRow> & { readonly part: "project" | "workspace" | "tenant" | "other" };
@@ -73,7 +74,7 @@ export class StoreRouteSource implements RouteSource {
     const tenantId = name.kind === "tenant" ? name.tenant : null;
     const found = await sql<TargetRow>`
       select w.id as workspace_id, w.name as workspace, w.state as workspace_state, w.engine, w.mode, w.redirect_to, w.settings as workspace_settings,
-        t.id as tenant_id, t.state as tenant_state, td.state as tenant_database_state, td.settings as tenant_settings,
+        t.id as tenant_id, t.state as tenant_state, td.state as tenant_database_state, td.settings as tenant_settings, td.held,
         d.name as database_name, d.cluster_id, d.password_generation
       from tenantry.workspaces w
       join tenantry.projects p on p.id = w.project_id and p.state = 'ready'
@@ -137,6 +138,7 @@ function toTarget(row: TargetRow): RouteTarget {
     tenant,
     database: toPhysical(row),
     settings: { ...defaultDatabaseSettings, ...row.workspace_settings, ...row.tenant_settings },
+    isHeld: row.held === true,
   };
 }
 

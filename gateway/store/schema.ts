@@ -15,6 +15,7 @@ import type {
 } from "../../core/model.ts";
 import type { Role } from "../../core/role.ts";
 import type { Scope } from "../../core/scope.ts";
+import type { BackupRow, BackupScheduleRow, RollbackRow } from "./backup-tables.ts";
 
 export const storeSchema = "tenantry";
 
@@ -92,6 +93,8 @@ export interface DatabaseRow {
   connectable: Generated<boolean>;
   /** Presence key of the instance at work on it; see presence.ts. */
   claimed_by: Nullable<number>;
+  /** Set on a replaced one. */
+  drop_after: Nullable<Date>;
   created_at: Date;
 }
 
@@ -144,6 +147,8 @@ export interface TenantDatabaseRow {
   settings: Settings;
   state: "creating" | "ready";
   claimed_by: Nullable<number>;
+  /** Another database is about to take its place: new sessions wait, open ones leave. */
+  held: Generated<boolean>;
 }
 
 export interface DeploymentRow {
@@ -224,6 +229,9 @@ export interface AuditRow {
 }
 
 export interface Tables {
+  backups: BackupRow;
+  backup_schedules: BackupScheduleRow;
+  rollbacks: RollbackRow;
   audit: AuditRow;
   accounts: AccountRow;
   account_sessions: AccountSessionRow;

@@ -1,5 +1,6 @@
 /** The directory's cache and the databases in use: fresh, stale, invalidated while asked, and what open sessions notice of a change. */
 import { describe, expect, it } from "vitest";
+import { authorize } from "../../core/authorize.ts";
 import { ManualClock } from "../../core/clock.ts";
 import { type Change, Directory, type ProjectKeys, type Route, type RouteSource } from "../../core/directory.ts";
 import type { GatewayError } from "../../core/errors.ts";
@@ -153,13 +154,19 @@ describe("live database", () => {
     routes.candidates = [credential];
     const entry = live.enter(projectId, "myapp__wayne", makeTarget("myapp", "wayne"));
     const ended: GatewayError[] = [];
-    const session = { credentialId: "key_a", expiresAt: undefined as number | undefined, terminate: (error: GatewayError) => void ended.push(error) };
+    const left: GatewayError[] = [];
+    const session = {
+      credentialId: "key_a",
+      expiresAt: undefined as number | undefined,
+      terminate: (error: GatewayError) => void ended.push(error),
+      leave: (error: GatewayError) => void left.push(error),
+    };
     entry.sessions.add(session);
     const change = async (more: Partial<Change> = {}) => {
       routes.announce({ projectId, ...more });
       await live.apply({ projectId, ...more });
     };
-    return { clock, routes, live, entry, ended, session, change, lines, credential };
+    return { clock, routes, directory, live, entry, ended, left, session, change, lines, credential };
   }
 
   it("brings changed settings to open sessions", async () => {
@@ -200,7 +207,8 @@ describe("live database", () => {
     const { routes, entry, change, ended, credential } = await open();
     const other: GatewayError[] = [];
     routes.candidates.push(await makeCredential("key_b", "b", { type: "tenant", values: ["wayne"] }));
-    entry.sessions.add({ credentialId: "key_b", expiresAt: undefined, terminate: (error) => void other.push(error) });
+    const end = (error: GatewayError) => void other.push(error);
+    entry.sessions.add({ credentialId: "key_b", expiresAt: undefined, terminate: end, leave: end });
     routes.candidates[0] = { ...credential, revokedAt: 1 };
     await change({ credentialId: "key_a" });
     expect(ended).toMatchObject([{ message: "terminating connection: the credential was revoked or has expired" }]);
@@ -214,6 +222,49 @@ describe("live database", () => {
     expect(ended).toEqual([]);
     clock.advance(1001);
     expect(ended[0]?.kind).toBe("revoked");
+  });
+
+  it("asks sessions to leave between transactions while another database takes its place", async () => {
+    const { routes, change, ended, left } = await open();
+    routes.targets.set("myapp__wayne", makeTarget("myapp", "wayne", { isHeld: true }));
+    await change();
+    expect(ended).toEqual([]);
+    expect(left).toMatchObject([{ sqlstate: "57P01", message: 'terminating connection: database "myapp__wayne" is being restored; reconnect' }]);
+  });
+
+  it("makes new sessions wait for the other database, and refuses them when it does not come in time or they leave", async () => {
+    const { clock, routes, directory, live, change, credential } = await open();
+    const { signal } = new AbortController();
+    const identity = { projectId, databaseName: "myapp__wayne", credential };
+    const enter = (by = signal) => authorize(identity, { directory, live, engine: "PostgreSQL", patience: { clock, waitMs: 10_000, signal: by } });
+    routes.targets.set("myapp__wayne", makeTarget("myapp", "wayne", { isHeld: true }));
+    await change();
+    const entering = enter();
+    let isIn = false;
+    void entering.then(() => {
+      isIn = true;
+    });
+    await settle();
+    clock.advance(5_000);
+    await settle();
+    expect(isIn).toBe(false);
+    routes.targets.set("myapp__wayne", makeTarget("myapp", "wayne", { database: { clusterId: "c", name: "tdb_other", passwordGeneration: 1 } }));
+    await change();
+    expect((await entering).target.database.name).toBe("tdb_other");
+
+    routes.targets.set("myapp__wayne", makeTarget("myapp", "wayne", { isHeld: true }));
+    await change();
+    const tooLong = expect(enter()).rejects.toMatchObject({ sqlstate: "57P03", message: 'database "myapp__wayne" is being restored' });
+    for (let i = 0; i < 25; i++) {
+      await settle();
+      clock.advance(500);
+    }
+    await tooLong;
+    const gone = new AbortController();
+    const leaving = expect(enter(gone.signal)).rejects.toThrow("it left");
+    await settle();
+    gone.abort(new Error("it left"));
+    await leaving;
   });
 
   it("leaves sessions alone while the store is away", async () => {
