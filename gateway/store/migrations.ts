@@ -1,5 +1,6 @@
 /** Numbered, forward-only changes of the store's schema. A released migration is never edited; the next one is added below it. */
 
+import { backupTablesSql } from "./backup-tables.ts";
 import { deploymentOptionsSql } from "./deployment-tables.ts";
 import { schemaChecksSql } from "./schema-check-tables.ts";
 
