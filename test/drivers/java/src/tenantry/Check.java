@@ -1,10 +1,15 @@
 package tenantry;
 
+import ch.qos.logback.classic.Level;
+import ch.qos.logback.classic.Logger;
 import java.util.Arrays;
 import java.util.Objects;
 import java.util.Properties;
+import java.util.regex.Matcher;
+import java.util.regex.Pattern;
 import org.postgresql.util.PSQLException;
 import org.postgresql.util.ServerErrorMessage;
+import org.slf4j.LoggerFactory;
 
 /** Prints one line for each thing a driver was seen to do, and ends the program with 1 when one of them went wrong. */
 final class Check {
@@ -13,6 +18,7 @@ final class Check {
   static final String USER = need("TDB_USER");
   static final String PASSWORD = need("TDB_PASSWORD");
   static final String DATABASE = need("TDB_DATABASE");
+  private static final Pattern JAR = Pattern.compile("-(\\d[^/]*)\\.jar$");
   private static boolean failed;
 
   interface Step {
@@ -42,14 +48,30 @@ final class Check {
     return properties;
   }
 
+  /** Says which version is tested, as its file is named, and keeps the libraries' own logs out of the report. */
+  static void begin(Class<?> library) {
+    Matcher jar = JAR.matcher(library.getProtectionDomain().getCodeSource().getLocation().getPath());
+    version(jar.find() ? jar.group(1) : "unknown");
+  }
+
+  static void version(String version) {
+    ((Logger) LoggerFactory.getLogger("ROOT")).setLevel(Level.OFF);
+    System.out.println("version " + version);
+  }
+
   static void step(String name, Step step) {
     try {
       step.run();
-      System.out.println("ok - " + name);
+      System.out.println("ok " + name);
     } catch (Exception | AssertionError error) {
       failed = true;
-      System.out.println("not ok - " + name + ": " + error.toString().replace('\n', ' '));
+      System.out.println("fail " + name + ": " + error.toString().replace('\n', ' '));
     }
+  }
+
+  /** A check that the library has no way to do. */
+  static void skip(String name, String why) {
+    System.out.println("skip " + name + ": " + why);
   }
 
   /** Ends the program. */
