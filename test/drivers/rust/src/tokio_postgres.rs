@@ -211,8 +211,9 @@ async fn wrong_password() -> Result<(), Failure> {
 async fn copy_refused() -> Result<(), Failure> {
     let client = connect().await?;
     state(client.copy_out("COPY accounts TO STDOUT").await, SqlState::FEATURE_NOT_SUPPORTED)?;
-    state(client.copy_in::<_, &[u8]>("COPY accounts FROM STDIN").await, SqlState::FEATURE_NOT_SUPPORTED)?;
-    equal(client.query_one("SELECT 1", &[]).await?.get::<_, i32>(0), 1)
+    equal(client.query_one("SELECT 1", &[]).await?.get::<_, i32>(0), 1)?;
+    // The last of its connection: tokio-postgres ends a copy that was refused with messages that nobody waits for, whatever the server.
+    state(client.copy_in::<_, &[u8]>("COPY accounts FROM STDIN").await, SqlState::FEATURE_NOT_SUPPORTED)
 }
 
 fn state<T>(told: Result<T, Error>, wanted: SqlState) -> Result<(), Failure> {
