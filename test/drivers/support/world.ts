@@ -98,7 +98,7 @@ async function makeProject(gateway: GatewayProcess, name: string, tables: readon
         .replaceAll("/path/to/ca.crt", ca_file),
     async deploy() {
       const done = await must(api("POST", "/deployments", { blueprint_name: "myapp", deploy_all: true, wait: true }));
-      if (done.status !== "completed") throw new Error(`the deployment ended as ${JSON.stringify(done)}`);
+      if (done.status !== "done") throw new Error(`the deployment ended as ${JSON.stringify(done)}`);
       return done.version as number;
     },
     async dispose() {

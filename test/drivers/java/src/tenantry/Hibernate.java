@@ -31,7 +31,7 @@ public final class Hibernate {
       step("cancellation", () -> cancellation(sessions));
       step("errors", () -> errors(sessions));
       Check.skip("LISTEN", "Hibernate has no interface for it");
-      step("create, find, update, delete", () -> crud(sessions));
+      step("CRUD", () -> crud(sessions));
       step("row locks", () -> locks(sessions));
       step("scroll", () -> scroll(sessions));
     }
