@@ -162,11 +162,11 @@ export function summarize(sql: Uint8Array, from = 0, to = sql.length): Statement
   return { ddl, copy, writes };
 }
 
-function isWordStart(c: number): boolean {
+export function isWordStart(c: number): boolean {
   return (c >= 0x61 && c <= 0x7a) || (c >= 0x41 && c <= 0x5a) || c === 0x5f || c >= 0x80;
 }
 
-function wordEnd(sql: Uint8Array, at: number, to: number): number {
+export function wordEnd(sql: Uint8Array, at: number, to: number): number {
   let end = at + 1;
   while (end < to && wordBytes[sql[end]!] !== 0) end++;
   return end;
@@ -201,7 +201,7 @@ function asciiUpper(sql: Uint8Array, from: number, to: number): string {
 }
 
 /** From an opening quote to behind the closing one; a doubled quote stays inside. */
-function skipQuoted(sql: Uint8Array, at: number, quote: number, backslashes: boolean, to: number): number {
+export function skipQuoted(sql: Uint8Array, at: number, quote: number, backslashes: boolean, to: number): number {
   let i = at + 1;
   while (i < to) {
     const c = sql[i]!;
@@ -213,14 +213,14 @@ function skipQuoted(sql: Uint8Array, at: number, quote: number, backslashes: boo
   return to;
 }
 
-function skipLine(sql: Uint8Array, at: number, to: number): number {
+export function skipLine(sql: Uint8Array, at: number, to: number): number {
   let end = at;
   while (end < to && sql[end] !== 0x0a) end++;
   return Math.min(end + 1, to);
 }
 
 /** Comments nest in PostgreSQL. */
-function skipBlockComment(sql: Uint8Array, at: number, to: number): number {
+export function skipBlockComment(sql: Uint8Array, at: number, to: number): number {
   let depth = 1;
   let i = at + 2;
   while (i < to) {
@@ -236,7 +236,7 @@ function skipBlockComment(sql: Uint8Array, at: number, to: number): number {
 }
 
 /** `$tag$ … $tag$`, or a parameter `$1`, which is one character further. */
-function skipDollar(sql: Uint8Array, at: number, to: number): number {
+export function skipDollar(sql: Uint8Array, at: number, to: number): number {
   let end = at + 1;
   if (sql[end] !== 0x24) {
     if (end >= to || !isWordStart(sql[end]!)) return end;
