@@ -13,6 +13,7 @@ import { apiKeyEndpoints } from "./routes/apikeys.ts";
 import { blueprintEndpoints } from "./routes/blueprints.ts";
 import { deploymentEndpoints } from "./routes/deployments.ts";
 import { fleetEndpoints } from "./routes/fleet.ts";
+import { logEndpoints } from "./routes/logs.ts";
 import { operationsEndpoints } from "./routes/operations.ts";
 import { projectEndpoints } from "./routes/projects.ts";
 import { serviceEndpoints } from "./routes/service.ts";
@@ -34,6 +35,7 @@ export const endpoints = [
   ...deploymentEndpoints,
   ...fleetEndpoints,
   ...operationsEndpoints,
+  ...logEndpoints,
 ] as const;
 
 const open = { who: "open" } as const;

@@ -5,6 +5,7 @@ import type { ControlPlane } from "../core/control-plane.ts";
 import type { Log } from "../core/log.ts";
 import type { Account, Credential, Tenant, Workspace } from "../core/model.ts";
 import type { Operations } from "../core/operations.ts";
+import type { QueryHistory } from "../core/query-history.ts";
 import type { Role } from "../core/role.ts";
 import type { Scope } from "../core/scope.ts";
 import type { RateLimiter, RateLimits } from "./rate-limit.ts";
@@ -44,6 +45,8 @@ export interface ApiDeps {
   readonly signupEnabled: boolean;
   /** The gateway around the API; without it its routes are forbidden and changes are not recorded. */
   readonly operations?: Operations | undefined;
+  /** What ran in the databases; without it its routes are forbidden. */
+  readonly history?: QueryHistory | undefined;
   /** The configured tokens as of the last reload. */
   readonly tokens?: (() => Tokens) | undefined;
   /** Defaults: {@link defaultRateLimits}. */

@@ -59,7 +59,7 @@ export interface FullEngine<Login extends LoginRequest = LoginRequest, Lease ext
   /** How long a cancel key this client understands. */
   cancelSecretBytes(login: Login): number;
   /** Tells the client that it is in, and starts relaying. */
-  relay(login: Login, grant: Grant, lease: Lease, cancelKey: CancelKey): RunningRelay;
+  relay(login: Login, grant: Grant, lease: Lease, cancelKey: CancelKey, sessionId: string): RunningRelay;
   /** The refusal as this protocol's last message; undefined where it has none to send. */
   encodeRefusal(error: unknown): Uint8Array | undefined;
 }

@@ -85,7 +85,7 @@ export class Histogram implements Metric {
 }
 
 /** A metric whose numbers are kept elsewhere and read when they are asked for. */
-export function observed(type: "counter" | "gauge", name: string, help: string, samples: () => Iterable<Sample>): Metric {
+export function observed(type: MetricType, name: string, help: string, samples: () => Iterable<Sample>): Metric {
   return { type, name, help, samples };
 }
 

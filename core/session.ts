@@ -60,7 +60,7 @@ export async function runSession<Login extends LoginRequest, Lease extends Engin
     lease = await engine.lease(login, grant, signal);
     deps.sessions.metrics.waits.observe((deps.clock.nowMs() - askedAtMs) / 1000);
     cancelKey = deps.cancels.register(session, engine.cancelSecretBytes(login));
-    const relay = engine.relay(login, grant, lease, cancelKey);
+    const relay = engine.relay(login, grant, lease, cancelKey, session.id);
     session.started(relay);
     deps.sessions.metrics.loginEnded(engine.name, "ok");
     const end = await relay.ended;

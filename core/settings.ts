@@ -351,6 +351,46 @@ export const settings = {
     secret: true,
     help: "Bearer token for GET /metrics. Default: open on loopback, closed elsewhere.",
   },
+  // Query log
+  "query_log.enabled": { type: "bool", default: true, reload: true, help: "Whether statements are kept, for GET /tenants/{id}/logs." },
+  "query_log.mask": {
+    type: "bool",
+    default: true,
+    reload: true,
+    help: "Whether literals are taken out of statements before they are kept; statements that name a password always are.",
+  },
+  "query_log.sample_percent": {
+    type: "int",
+    default: 100,
+    min: 0,
+    max: 100,
+    reload: true,
+    help: "Share of ordinary statements that are kept; errors and slow statements all are.",
+  },
+  "query_log.max_per_s": {
+    type: "int",
+    default: 1000,
+    min: 1,
+    max: 20_000,
+    reload: true,
+    help: "Most ordinary statements kept per second and instance, and as many errors and slow ones again; more are counted as dropped.",
+  },
+  "query_log.max_per_database_per_s": {
+    type: "int",
+    default: 200,
+    min: 1,
+    max: 20_000,
+    reload: true,
+    help: "The same for one database, so that a busy tenant does not take the others' place.",
+  },
+  "query_log.retention_days": {
+    type: "int",
+    default: 7,
+    min: 1,
+    max: 3650,
+    reload: true,
+    help: "Days statements and usage are kept; whole days are dropped.",
+  },
   // Log
   "log.level": { type: "enum", values: ["debug", "info", "warn", "error"], default: "info", reload: true, help: "Least serious event written." },
   "log.format": {

@@ -8,6 +8,7 @@ import { LiveDatabases } from "../core/live.ts";
 import type { Log } from "../core/log.ts";
 import type { EngineName, PhysicalDatabase } from "../core/model.ts";
 import { type BackendRequest, type ClusterCounts, Pool, type PoolCounts } from "../core/pool.ts";
+import type { QueryLog } from "../core/query-log.ts";
 import type { Role } from "../core/role.ts";
 import { runSession } from "../core/session.ts";
 import { type ClusterAddress, createPostgresDialer, type PostgresBackend } from "../engines/postgres/dial.ts";
@@ -25,6 +26,8 @@ export interface PgListenerDeps {
   /** Of all listeners; filled in as they open. */
   readonly ports: Partial<Record<EngineName, number>>;
   readonly clusters: ReadonlyMap<string, ClusterAddress>;
+  /** Told of every statement. */
+  readonly queries: QueryLog;
   /** Sets back what a native role may change of itself. */
   restoreRole(database: PhysicalDatabase, role: Role): Promise<void>;
 }
@@ -73,6 +76,7 @@ export async function openPgListener(deps: PgListenerDeps): Promise<PgListener> 
     ports: () => deps.ports,
     nowMs: () => sessions.nowMs,
     traffic: sessions.metrics.traffic,
+    queries: deps.queries,
   });
   const at = { option: "--pg-port", host: config.host, port: config.pg_port };
   const sessionDeps = { clock, log, gate, bans, sessions, cancels };

@@ -19,6 +19,7 @@ import { type Listeners, openListeners } from "./listeners.ts";
 import { loadMasterKeys, masterKeyPath } from "./master-key.ts";
 import { listenError } from "./open-port.ts";
 import { createOperations } from "./operations/operations.ts";
+import { openQueryLog } from "./query-log/open.ts";
 import { Rekeying } from "./rekey.ts";
 import type { Runtime } from "./runtime/runtime.ts";
 import { openExisting, openServer, type ServerTarget } from "./server-target.ts";
@@ -113,8 +114,11 @@ async function assemble(options: StartOptions, cleanup: Cleanup): Promise<Gatewa
   const { tls, watch, caFile } = await openTls(options, inForce, dataDir, cleanup);
   const lookup = new CredentialLookup(store.db, clock, store.onChange);
   cleanup.add("credential look-up", () => lookup.stop());
+  const queryLog = openQueryLog({ store, clock, log, config });
+  cleanup.add("query log", () => queryLog.stop());
   const listeners = await openListeners({
     ...options,
+    queries: queryLog.queries,
     secrets,
     control,
     lookup,
@@ -128,9 +132,20 @@ async function assemble(options: StartOptions, cleanup: Cleanup): Promise<Gatewa
   doors.add((graceMs) => listeners.drain(graceMs));
   listeners.sessions.onIdentified = ({ credential }) => control.noteUse(credential.id);
   const info = { version: await readVersion(), apiUrl: "", caFile, ...describeEndpoints(config, listeners.ports) };
-  const operations = createOperations({ listeners, store, versions, clock, log, version: info.version, runtime: runtime.name, config: inForce });
+  const operations = createOperations({
+    listeners,
+    store,
+    versions,
+    clock,
+    log,
+    version: info.version,
+    runtime: runtime.name,
+    config: inForce,
+    queries: queryLog.queries,
+  });
   cleanup.add("operations", () => operations.stop());
-  const apiPort = config.api_port < 0 ? undefined : await openApi({ ...options, control, info, operations, inForce }, doors);
+  const apiPort =
+    config.api_port < 0 ? undefined : await openApi({ ...options, control, info, operations, history: queryLog.history, inForce }, doors);
   if (apiPort !== undefined) info.apiUrl = `http://${urlHost(config)}:${apiPort}`;
   return {
     control,
@@ -148,6 +163,7 @@ async function assemble(options: StartOptions, cleanup: Cleanup): Promise<Gatewa
       control.reload(reloadableControlConfig(next));
       Object.assign(info, describeEndpoints(next, listeners.ports));
       listeners.reload(next);
+      queryLog.reload(next);
       await watch.check();
       await rekeying.check();
     },
@@ -218,19 +234,20 @@ function reloadableControlConfig(config: Config) {
   };
 }
 
-interface OpenApiDeps extends StartOptions, Pick<ApiDeps, "control" | "info" | "operations"> {
+interface OpenApiDeps extends StartOptions, Pick<ApiDeps, "control" | "info" | "operations" | "history"> {
   /** The configuration as of the last reload. */
   readonly inForce: () => Config;
 }
 
 async function openApi(deps: OpenApiDeps, doors: Doors): Promise<number> {
-  const { config, control, clock, log, info, operations, inForce } = deps;
+  const { config, control, clock, log, info, operations, history, inForce } = deps;
   const app = createApi({
     control,
     clock,
     log,
     info,
     operations,
+    history,
     tokens: () => ({ operator: inForce().operator_token, metrics: inForce().metrics_token }),
     get signupEnabled() {
       return inForce().signup_enabled;

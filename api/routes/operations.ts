@@ -6,10 +6,11 @@ import { engineNames } from "../../core/model.ts";
 import type { AuditEntry, Operations, SessionInfo } from "../../core/operations.ts";
 import type { ApiContext } from "../context.ts";
 import { endpoint } from "../endpoint.ts";
-import { answer, badInput, ok, paging } from "../envelope.ts";
+import { answer, ok, paging } from "../envelope.ts";
 import { notFound } from "../policy.ts";
 import { isoTime, readPage } from "../present.ts";
 import { PageQuery, RoleField, Time } from "../schema.ts";
+import { rangeFields, readRange } from "../when.ts";
 
 const policy = { who: "P", role: "admin" } as const;
 
@@ -180,14 +181,9 @@ const addCluster = endpoint(
   },
 );
 
-const when = z
-  .string()
-  .regex(/^\d{1,6}[smhd]$|^\d{4}-\d\d-\d\dT/, "must be a time as 2027-01-31T00:00:00Z, or a span back from now as 30m, 12h or 7d")
-  .optional();
 const AuditQuery = z.strictObject({
   ...PageQuery.shape,
-  since: when.openapi({ description: "A time, or a span back from now: `1h`.", example: "1h" }),
-  until: when.openapi({ description: "As `since`; up to, not including." }),
+  ...rangeFields,
   credential: z.string().max(80).optional().openapi({ description: "Changes made with this key.", example: "key_5f0c2a" }),
 });
 
@@ -221,26 +217,14 @@ const audit = endpoint(
   },
   async (c) => {
     const { since, until, credential, ...page } = c.req.valid("query");
-    const now = c.var.api.clock.wallMs();
     const { items, nextCursor } = await operationsOf(c).listChanges(c.var.access.projectId, {
       ...readPage(page),
-      since: readWhen("since", since, now),
-      until: readWhen("until", until, now),
+      ...readRange({ since, until }, c.var.api.clock.wallMs()),
       credentialId: credential,
     });
     return ok(c, { changes: items.map(presentChange), count: items.length, next_cursor: nextCursor ?? null });
   },
 );
-
-const unitMs: Record<string, number> = { s: 1000, m: 60_000, h: 3_600_000, d: 86_400_000 };
-
-function readWhen(path: string, text: string | undefined, now: number): number | undefined {
-  if (text === undefined) return undefined;
-  const span = /^(\d+)([smhd])$/.exec(text);
-  const at = span ? now - Number(span[1]) * unitMs[span[2]!]! : Date.parse(text);
-  if (!Number.isFinite(at) || Math.abs(at) > 8.64e15) throw badInput([{ path, message: "is not a time" }]);
-  return at;
-}
 
 function presentChange(entry: AuditEntry) {
   return {

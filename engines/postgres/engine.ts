@@ -5,12 +5,14 @@ import type { Clock } from "../../core/clock.ts";
 import type { Directory } from "../../core/directory.ts";
 import type { CancelCall, FullEngine, LoginRequest } from "../../core/engine.ts";
 import { GatewayError } from "../../core/errors.ts";
+import type { Grant } from "../../core/identity.ts";
 import { isLoopback } from "../../core/limit.ts";
 import type { LiveDatabases } from "../../core/live.ts";
 import type { Log } from "../../core/log.ts";
 import type { EngineName } from "../../core/model.ts";
 import { PipeClosedError, type PipeReader } from "../../core/pipe-reader.ts";
 import type { Lease, Pool } from "../../core/pool.ts";
+import type { QueryLog } from "../../core/query-log.ts";
 import type { Secrets } from "../../core/secrets.ts";
 import type { Traffic } from "../../core/wire-metrics.ts";
 import { answerForeign } from "../foreign/answer.ts";
@@ -45,6 +47,8 @@ export interface PostgresEngineDeps {
   readonly nowMs: () => number;
   /** What relays add to. Default: counted for nobody. */
   readonly traffic?: Traffic | undefined;
+  /** Where statements are told of. Default: nowhere. */
+  readonly queries?: QueryLog | undefined;
 }
 
 export interface PostgresLogin extends LoginRequest {
@@ -87,7 +91,7 @@ export function createPostgresEngine(deps: PostgresEngineDeps): FullEngine<Postg
 
     cancelSecretBytes: (login) => (login.startup.protocolMinor >= 2 ? 32 : 4),
 
-    relay(login, grant, lease, cancelKey) {
+    relay(login, grant, lease, cancelKey, sessionId) {
       const { backend } = lease;
       const relay = new Relay({
         client: login.client,
@@ -96,6 +100,7 @@ export function createPostgresEngine(deps: PostgresEngineDeps): FullEngine<Postg
         refuseDdl: grant.target.tenant !== undefined,
         nowMs: deps.nowMs,
         traffic: deps.traffic,
+        journal: openJournal(deps.queries, login, grant, sessionId),
         onCancelFailure: (error) => deps.log.write("warn", "cancel request failed", { database: grant.identity.databaseName, error: String(error) }),
       });
       const early = login.reader.detach();
@@ -129,6 +134,19 @@ async function whileThere<T>(login: PostgresLogin, signal: AbortSignal, work: (p
     login.reader.onClosed = undefined;
     signal.removeEventListener("abort", onAbort);
   }
+}
+
+function openJournal(queries: QueryLog | undefined, login: PostgresLogin, { identity, target, live }: Grant, sessionId: string) {
+  const origin = {
+    projectId: identity.projectId,
+    workspaceId: target.workspaceId,
+    tenantId: target.tenant?.id,
+    database: target.database.name,
+    credentialId: identity.credential.id,
+    address: login.client.peer.address,
+    sessionId,
+  };
+  return queries?.open(origin, () => live.settings.slow_query_ms);
 }
 
 /**

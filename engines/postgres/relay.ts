@@ -3,8 +3,9 @@ import type { BytePipe, PipeSink } from "../../core/byte-pipe.ts";
 import type { RelayActivity } from "../../core/engine.ts";
 import { GatewayError } from "../../core/errors.ts";
 import type { DatabaseSettings } from "../../core/model.ts";
+import type { StatementJournal } from "../../core/query-log.ts";
 import { Traffic } from "../../core/wire-metrics.ts";
-import { decodeParameterStatus } from "./backend.ts";
+import { decodeErrorFields, decodeParameterStatus } from "./backend.ts";
 import { concatBytes, readUint32 } from "./bytes.ts";
 import type { PostgresBackend } from "./dial.ts";
 import { frameViolation, isFatal } from "./frame-rules.ts";
@@ -13,6 +14,7 @@ import { backend as B, frontend as F, transactionStatus } from "./message-types.
 import { asFatal, copyRefusal, encodeRefusal, raisingSql } from "./refusal.ts";
 import { Replies } from "./replies.ts";
 import { readable, StatementGuard } from "./statement-guard.ts";
+import { endsStatement, StatementLog } from "./statement-log.ts";
 
 /** Frames above this are passed on unread: the database refuses what it must. */
 const inspectionBytes = 64 * 1024;
@@ -41,6 +43,8 @@ export interface RelayDeps {
   readonly onCancelFailure: (error: unknown) => void;
   /** Added to as messages pass. Default: counted for nobody. */
   readonly traffic?: Traffic | undefined;
+  /** Told of each statement. Default: nobody is. */
+  readonly journal?: StatementJournal | undefined;
 }
 
 export interface RelayEnd {
@@ -65,6 +69,7 @@ export class Relay {
   readonly #replies = new Replies();
   readonly #guard: StatementGuard;
   readonly #traffic: Traffic;
+  readonly #log: StatementLog | undefined;
   readonly ended: Promise<RelayEnd>;
   #finish!: (end: RelayEnd) => void;
   #isOver = false;
@@ -106,6 +111,7 @@ export class Relay {
     this.#backend = deps.backend.pipe;
     this.#guard = new StatementGuard(deps.settings, deps.refuseDdl);
     this.#traffic = deps.traffic ?? new Traffic();
+    this.#log = deps.journal && new StatementLog(deps.journal, deps.backend.parameters);
     this.#activeAtMs = deps.nowMs();
     this.ended = new Promise((resolve) => {
       this.#finish = resolve;
@@ -207,6 +213,7 @@ export class Relay {
     }
     this.#activeAtMs = this.#deps.nowMs();
     this.#traffic.fromClients += incoming.length;
+    this.#log?.chunk(incoming.length);
     const chunk = this.#clientCarry ? concatBytes(this.#clientCarry, incoming) : incoming;
     this.#clientCarry = undefined;
     let at = 0;
@@ -229,7 +236,8 @@ export class Relay {
       }
       const total = length + 1;
       const isWhole = chunk.length - at >= total;
-      if (!isWhole && total <= inspectionBytes && this.#guard.wants(type)) break;
+      if (!isWhole && total <= inspectionBytes && (this.#guard.wants(type) || this.#log?.wants(type))) break;
+      this.#log?.client(type, chunk, at + 5, isWhole ? at + total : chunk.length, isWhole);
       const verdict =
         type === F.Query
           ? this.#onQuery(chunk, at + 5, isWhole ? at + total : 0)
@@ -336,12 +344,13 @@ export class Relay {
         return;
       }
       const isWhole = chunk.length - at >= total;
-      if (!isWhole && total <= inspectionBytes && (type === B.ReadyForQuery || bodiesRead.has(type))) break;
+      if (!isWhole && total <= inspectionBytes && (type === B.ReadyForQuery || bodiesRead.has(type) || endsStatement[type] === 1)) break;
+      const taken = Math.min(total, chunk.length - at);
+      if (this.#log && endsStatement[type] !== 0) this.#log.backend(type, chunk, at + 5, at + taken, !this.#override);
       const verdict =
         type === B.ReadyForQuery
           ? this.#onReadyFrame(chunk[at + 5]!)
           : this.#onBackendFrame(type, isWhole && bodiesRead.has(type) ? chunk.subarray(at + 5, at + total) : undefined, total);
-      const taken = Math.min(total, chunk.length - at);
       if (verdict !== forward) {
         if (at > from) flowing = this.#client.write(chunk.subarray(from, at)) && flowing;
         if (verdict instanceof Uint8Array) flowing = this.#client.write(verdict) && flowing;
@@ -351,6 +360,7 @@ export class Relay {
       this.#swallowRest = verdict !== forward;
       at += taken;
     }
+    this.#log?.chunkSent(at);
     if (at < chunk.length) this.#backendCarry = new Uint8Array(chunk.subarray(at)) /* a copy: it must not keep the chunk alive */;
     if (at > from) flowing = this.#client.write(from === 0 && at === chunk.length ? chunk : chunk.subarray(from, at)) && flowing;
     if (!flowing) {
@@ -431,7 +441,9 @@ export class Relay {
     this.#timeout = undefined;
     this.#activeAtMs = this.#deps.nowMs();
     this.#runningSinceMs = this.#activeAtMs;
-    if (this.#replies.owed === 0 && !this.#unsynced) this.#guard.settled();
+    const isAtRest = this.#replies.owed === 0 && !this.#unsynced;
+    this.#log?.ready(status, isAtRest);
+    if (isAtRest) this.#guard.settled();
     return forward;
   }
 
@@ -444,6 +456,7 @@ export class Relay {
 
   #onError(body: Uint8Array | undefined): Verdict {
     if (body && isFatal(body)) this.#saidGoodbye = true;
+    this.#log?.failed((body && readable(body, decodeErrorFields)?.get("C")) ?? "XX000");
     const verdict = body ? this.#wordError(body) : forward;
     this.#executed(this.#executing);
     return verdict;
@@ -481,6 +494,7 @@ export class Relay {
   #onOverridden(override: Override, type: number): Verdict {
     if (override.stage !== "statement") return swallow;
     if (type === B.ErrorResponse) {
+      this.#log?.failed(override.error.sqlstate);
       this.#override = undefined;
       this.#rows = 0;
       this.#executed(this.#executing);
@@ -488,6 +502,7 @@ export class Relay {
     }
     if (type === B.CommandComplete || type === B.PortalSuspended || type === B.EmptyQueryResponse) {
       override.stage = "ready";
+      this.#log?.failed(override.error.sqlstate);
       this.#replies.statementDone();
       this.#executed(this.#executing);
       return encodeRefusal(override.error);
@@ -498,6 +513,7 @@ export class Relay {
   #onOverriddenReady(override: Override, status: number): Verdict {
     if (override.stage === "statement") {
       this.#override = undefined;
+      this.#log?.failed(override.error.sqlstate);
       this.#onReady(status);
       return concatBytes(encodeRefusal(override.error), Uint8Array.of(B.ReadyForQuery, 0, 0, 0, 5, status));
     }
@@ -570,6 +586,7 @@ export class Relay {
   #end(error: GatewayError | undefined, reusable: boolean): void {
     if (this.#isOver) return;
     this.#isOver = true;
+    this.#log?.end(error?.sqlstate ?? "57014"); // a client that leaves has its statement cancelled
     this.#client.sink = undefined;
     this.#client.pause();
     this.#backend.pause();

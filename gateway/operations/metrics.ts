@@ -4,12 +4,15 @@ import { type Kysely, sql } from "kysely";
 import type { Clock } from "../../core/clock.ts";
 import type { Log } from "../../core/log.ts";
 import { formatMetrics, Histogram, type Metric, observed, reading, type Sample } from "../../core/metrics.ts";
+import type { QueryLog } from "../../core/query-log.ts";
 import type { Listeners } from "../listeners.ts";
 import type { Tables } from "../store/schema.ts";
+import { queryMetrics } from "./query-metrics.ts";
 
 export interface MetricsDeps {
   readonly listeners: Pick<Listeners, "sessions" | "bans" | "clusterCounts" | "limitsShared">;
   readonly db: Kysely<Tables>;
+  readonly queries: QueryLog;
   readonly clock: Clock;
   readonly log: Log;
   readonly version: string;
@@ -45,7 +48,7 @@ export class GatewayMetrics {
   async render(): Promise<string> {
     await this.#countDeployments();
     const { sessions } = this.#deps.listeners;
-    return formatMetrics([...sessions.metrics.all(), ...this.#entrance(), ...this.#pool(), ...this.#process()]);
+    return formatMetrics([...sessions.metrics.all(), ...queryMetrics(this.#deps.queries), ...this.#entrance(), ...this.#pool(), ...this.#process()]);
   }
 
   #entrance(): readonly Metric[] {

@@ -4,6 +4,7 @@ import type { Config } from "../../core/config.ts";
 import { limitKey } from "../../core/limit.ts";
 import type { Log } from "../../core/log.ts";
 import type { ClusterInfo, Operations } from "../../core/operations.ts";
+import type { QueryLog } from "../../core/query-log.ts";
 import type { Listeners } from "../listeners.ts";
 import type { ServerVersions } from "../server-versions.ts";
 import type { Store } from "../store/store.ts";
@@ -22,6 +23,7 @@ export interface OperationsDeps {
   readonly runtime: string;
   /** As of the last reload. */
   readonly config: () => Config;
+  readonly queries: QueryLog;
 }
 
 export interface RunningOperations extends Operations {

@@ -2,6 +2,7 @@
 
 import { backupTablesSql } from "./backup-tables.ts";
 import { deploymentOptionsSql } from "./deployment-tables.ts";
+import { queryLogTables } from "./query-log-sql.ts";
 import { schemaChecksSql } from "./schema-check-tables.ts";
 
 export interface Migration {
@@ -208,4 +209,5 @@ export const migrations: readonly Migration[] = [
   { version: 3, name: "deployments with canaries and dry runs", sql: deploymentOptionsSql },
   { version: 4, name: "schemas of versions and drift", sql: schemaChecksSql },
   { version: 5, name: "backups", sql: backupTablesSql },
+  { version: 6, name: "query log", sql: queryLogTables },
 ];

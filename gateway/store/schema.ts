@@ -228,10 +228,35 @@ export interface AuditRow {
   request_id: string;
 }
 
+/** One statement that ran; see gateway/query-log/. */
+export interface QueryLogRow {
+  id: Generated<number>;
+  at: Date;
+  project_id: string;
+  workspace_id: string;
+  /** Null in a workspace's own database. */
+  tenant_id: Nullable<string>;
+  credential_id: string;
+  address: string;
+  session_id: string;
+  transaction_id: string;
+  duration_ms: number;
+  rows: number;
+  bytes_received: number;
+  bytes_sent: number;
+  sqlstate: Nullable<string>;
+  is_slow: boolean;
+  statement: string;
+  is_cut: boolean;
+  fingerprint: string;
+  weight: number;
+}
+
 export interface Tables {
   backups: BackupRow;
   backup_schedules: BackupScheduleRow;
   rollbacks: RollbackRow;
+  query_log: QueryLogRow;
   audit: AuditRow;
   accounts: AccountRow;
   account_sessions: AccountSessionRow;

@@ -7,6 +7,7 @@ import type { CliSession } from "../session.ts";
 import { formatAnswer } from "./answers.ts";
 import { addPaging, collect, type PagingOptions, pageQuery } from "./options.ts";
 import { addSettingOptions, readSettings, type SettingOptions } from "./settings.ts";
+import { addTenantLogCommands } from "./tenant-logs.ts";
 
 export function addTenantCommands(program: Command, session: CliSession): void {
   const tenants = program.command("tenants").description("Tenants: one customer each, with databases of its own");
@@ -41,6 +42,7 @@ export function addTenantCommands(program: Command, session: CliSession): void {
   }
   addSettings(tenants, session);
   addDeployments(tenants, session);
+  addTenantLogCommands(tenants, session);
 }
 
 function addList(tenants: Command, session: CliSession): void {

@@ -8,6 +8,7 @@ import { formatAnswer, queryView } from "./answers.ts";
 import { addPaging, type PagingOptions, pageQuery, repeat } from "./options.ts";
 import { readStatement } from "./query.ts";
 import { addSettingOptions, readSettings, type SettingOptions } from "./settings.ts";
+import { addWorkspaceLogCommands } from "./tenant-logs.ts";
 
 export function addWorkspaceCommands(program: Command, session: CliSession): void {
   const workspaces = program.command("workspaces").description("Workspaces: real databases where a schema is designed");
@@ -50,6 +51,7 @@ export function addWorkspaceCommands(program: Command, session: CliSession): voi
         { quiet: () => "", human: formatAnswer },
       );
     });
+  addWorkspaceLogCommands(workspaces, session);
 }
 
 function addList(workspaces: Command, session: CliSession): void {

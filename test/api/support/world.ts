@@ -6,6 +6,7 @@ import type { Log, LogFields } from "../../../core/log.ts";
 import { type Role, roles } from "../../../core/role.ts";
 import type { Scope } from "../../../core/scope.ts";
 import { FakeControl } from "./fake-control.ts";
+import { FakeHistory } from "./fake-history.ts";
 import { FakeOperations } from "./fake-operations.ts";
 
 export type ScopeType = Scope["type"];
@@ -74,7 +75,8 @@ export async function makeWorld(options: Partial<ApiDeps> = {}): Promise<World> 
   const info = { version: "0.1.0", apiUrl: "http://127.0.0.1:9876", pgHost: "pg.example.com", pgPort: 5432 };
   const operations = new FakeOperations(projectId);
   const tokens = () => ({ operator: operatorToken, metrics: metricsToken });
-  const given = { control, operations, tokens, clock: new ManualClock(), log, info, signupEnabled: true, rateLimits: { requestsPerS: 0 } };
+  const history = new FakeHistory();
+  const given = { control, operations, history, tokens, clock: new ManualClock(), log, info, signupEnabled: true, rateLimits: { requestsPerS: 0 } };
   const app = createApi({ ...given, ...options });
   return {
     control,

@@ -1,0 +1,331 @@
+/** Follows one session's statements for its journal: which text runs, since when, with what outcome. Reads what passes; holds nothing up, never throws. */
+import type { EndedStatement, StatementJournal, StatementText } from "../../core/query-log.ts";
+import { backend as B, frontend as F, transactionStatus } from "./message-types.ts";
+
+/** Longest text that is kept of a statement. */
+const maxTextBytes = 4096;
+/** Prepared statements and portals whose text is remembered per session, and how much of it. */
+const maxNames = 10_000;
+const maxNamedBytes = 1024 * 1024;
+/** A client that pipelines more is not followed until it is at rest. */
+const maxPending = 10_000;
+/** Backend messages by type: 1 ends a statement well, 2 ends it otherwise; of all others nothing is told. */
+export const endsStatement = new Uint8Array(256);
+for (const type of [B.CommandComplete, B.EmptyQueryResponse, B.PortalSuspended]) endsStatement[type] = 1;
+for (const type of [B.ErrorResponse, B.ReadyForQuery]) endsStatement[type] = 2;
+/** Copied byte by byte: a view costs more than that many bytes. */
+const shortBytes = 256;
+
+const unknownText: StatementText = { bytes: new Uint8Array(0), isCut: true, backslashes: false };
+
+/** What the backend will answer. A Sync has the text of what was parsed or bound before it, for errors that come without an Execute. */
+class Pending implements EndedStatement {
+  readonly kind: "query" | "execute" | "sync";
+  startedMs: number;
+  endedMs = 0;
+  rows = 0;
+  bytesReceived = 0;
+  bytesSent = 0;
+  sqlstate: string | undefined;
+  text: StatementText | undefined;
+  transaction = 0;
+  /** Rows an Execute asks for at most; 0 = all. */
+  maxRows = 0;
+  next: Pending | undefined;
+
+  constructor(kind: Pending["kind"], startedMs: number, text: StatementText | undefined) {
+    this.kind = kind;
+    this.startedMs = startedMs;
+    this.text = text;
+  }
+}
+
+export class StatementLog {
+  readonly #journal: StatementJournal;
+  /** What the backend reported of its settings. */
+  readonly #parameters: ReadonlyMap<string, string>;
+  /** Bytes of the client so far, and when the last statement ended. */
+  #received = 0;
+  #receivedBefore = 0;
+  /** Bytes of the backend: up to this chunk, up to the message that is read, and when the last statement ended. */
+  #chunksSent = 0;
+  #sent = 0;
+  #sentBefore = 0;
+  #head: Pending | undefined;
+  #tail: Pending | undefined;
+  #count = 0;
+  /** Too much is pending to be followed. */
+  #isLost = false;
+  /** After an error the backend skips everything up to a Sync that has not come yet. */
+  #isSkipping = false;
+  #lastEndMs = 0;
+  #transaction = 1;
+  /** Time of the client's chunk, asked for once. */
+  #chunkMs = 0;
+  /** Since the last Sync something was asked for: when, and the last text. */
+  #cycleMs = 0;
+  #cycleText: StatementText | undefined;
+  // Unnamed ones apart: most drivers use no others, and they need no look-up.
+  #statement: StatementText | undefined;
+  #portal: StatementText | undefined;
+  readonly #statements = new Map<string, StatementText>();
+  readonly #portals = new Map<string, StatementText>();
+  #namedBytes = 0;
+
+  constructor(journal: StatementJournal, parameters: ReadonlyMap<string, string>) {
+    this.#journal = journal;
+    this.#parameters = parameters;
+  }
+
+  /** Whether the body of this client message must be whole to be read. */
+  wants(type: number): boolean {
+    return this.#journal.wantsText && (type === F.Query || type === F.Parse || type === F.Bind || type === F.Execute);
+  }
+
+  /** A chunk of the client's comes. */
+  chunk(length: number): void {
+    this.#received += length;
+    this.#chunkMs = 0;
+  }
+
+  // ---- client to backend
+
+  /** One message of the client; its body from `from` up to `to`, cut short where `isWhole` is false. */
+  client(type: number, chunk: Uint8Array, from: number, to: number, isWhole: boolean): void {
+    switch (type) {
+      case F.Query:
+        this.#push(new Pending("query", this.#now(), this.#journal.wantsText ? this.#textAt(chunk, from, to, isWhole) : undefined));
+        return;
+      case F.FunctionCall:
+        this.#push(new Pending("query", this.#now(), this.#journal.wantsText ? unknownText : undefined));
+        return;
+      case F.Parse:
+        this.#cycleMs ||= this.#now();
+        if (this.#journal.wantsText) this.#onParse(chunk, from, to, isWhole);
+        return;
+      case F.Bind:
+        this.#cycleMs ||= this.#now();
+        if (this.#journal.wantsText) this.#onBind(chunk, from, to);
+        return;
+      case F.Execute:
+        this.#onExecute(chunk, from, to);
+        return;
+      case F.Sync:
+        this.#isSkipping = false;
+        this.#push(new Pending("sync", this.#cycleMs, this.#cycleText));
+        this.#cycleMs = 0;
+        this.#cycleText = undefined;
+        return;
+      case F.Close:
+        this.#onClose(chunk, from, to);
+    }
+  }
+
+  #onParse(chunk: Uint8Array, from: number, to: number, isWhole: boolean): void {
+    const end = endOfName(chunk, from, to);
+    const text = end < 0 ? unknownText : this.#textAt(chunk, end + 1, to, isWhole);
+    this.#cycleText = text;
+    if (end === from) this.#statement = text;
+    else if (end > from) this.#remember(this.#statements, nameAt(chunk, from, end), text);
+  }
+
+  #onBind(chunk: Uint8Array, from: number, to: number): void {
+    const portalEnd = endOfName(chunk, from, to);
+    const end = portalEnd < 0 ? -1 : endOfName(chunk, portalEnd + 1, to);
+    const text =
+      (end === portalEnd + 1 ? this.#statement : end < 0 ? undefined : this.#statements.get(nameAt(chunk, portalEnd + 1, end))) ?? unknownText;
+    this.#cycleText = text;
+    if (portalEnd === from) this.#portal = text;
+    else if (portalEnd > from) this.#remember(this.#portals, nameAt(chunk, from, portalEnd), text);
+  }
+
+  #onExecute(chunk: Uint8Array, from: number, to: number): void {
+    const now = this.#now();
+    this.#cycleMs ||= now;
+    if (!this.#journal.wantsText) {
+      this.#push(new Pending("execute", now, undefined));
+      return;
+    }
+    const end = endOfName(chunk, from, to);
+    const text = end === from ? this.#portal : end < 0 ? undefined : this.#portals.get(nameAt(chunk, from, end));
+    const execute = new Pending("execute", now, text ?? unknownText);
+    if (end >= 0 && end + 5 <= to) execute.maxRows = (chunk[end + 1]! << 24) | (chunk[end + 2]! << 16) | (chunk[end + 3]! << 8) | chunk[end + 4]!;
+    this.#push(execute);
+  }
+
+  #onClose(chunk: Uint8Array, from: number, to: number): void {
+    const end = endOfName(chunk, from + 1, to);
+    if (end <= from + 1) return;
+    const isStatement = chunk[from] === 0x53;
+    const names = isStatement ? this.#statements : this.#portals;
+    const name = nameAt(chunk, from + 1, end);
+    if (isStatement) this.#namedBytes -= names.get(name)?.bytes.length ?? 0;
+    names.delete(name);
+  }
+
+  #remember(names: Map<string, StatementText>, name: string, text: StatementText): void {
+    if (names === this.#statements) {
+      this.#namedBytes -= names.get(name)?.bytes.length ?? 0;
+      if (this.#namedBytes + text.bytes.length > maxNamedBytes) {
+        names.delete(name);
+        return;
+      }
+      this.#namedBytes += text.bytes.length;
+    }
+    if (names.size < maxNames || names.has(name)) names.set(name, text);
+  }
+
+  /** The text that begins at `from`, up to its NUL, copied: the chunk is somebody else's. */
+  #textAt(chunk: Uint8Array, from: number, to: number, isWhole: boolean): StatementText {
+    const nul = endOfName(chunk, from, to);
+    const end = Math.min(nul < 0 ? to : nul, from + maxTextBytes);
+    const isCut = nul < 0 ? !isWhole || end < to : end < nul;
+    return { bytes: copy(chunk, from, end), isCut, backslashes: this.#parameters.get("standard_conforming_strings") === "off" };
+  }
+
+  #push(pending: Pending): void {
+    if (this.#isLost || (this.#isSkipping && pending.kind === "execute")) return;
+    if (++this.#count > maxPending) {
+      this.#isLost = true;
+      this.#head = undefined;
+      this.#tail = undefined;
+      return;
+    }
+    if (this.#tail) this.#tail.next = pending;
+    else this.#head = pending;
+    this.#tail = pending;
+  }
+
+  #now(): number {
+    this.#chunkMs ||= this.#journal.nowMs();
+    return this.#chunkMs;
+  }
+
+  // ---- backend to client
+
+  /** A message that ends a statement, its body from `from` up to `to`. `isItsOwn`: its outcome is not replaced by a refusal of ours. */
+  backend(type: number, chunk: Uint8Array, from: number, to: number, isItsOwn: boolean): void {
+    this.#sent = this.#chunksSent + to;
+    if (isItsOwn && endsStatement[type] === 1) this.#completed(type, chunk, from, to);
+  }
+
+  /** `length` bytes of a chunk of the backend's have been read. */
+  chunkSent(length: number): void {
+    this.#chunksSent += length;
+  }
+
+  #completed(type: number, chunk: Uint8Array, from: number, to: number): void {
+    const head = this.#head;
+    if (!head || head.kind === "sync") return;
+    if (type === B.CommandComplete) head.rows += rowsOf(chunk, from, to);
+    else if (type === B.PortalSuspended) head.rows += head.maxRows;
+    if (head.kind === "query") return; // ends with ReadyForQuery
+    this.#take();
+    this.#tell(head);
+  }
+
+  /** The statement that runs has failed, in the backend's words or in ours. */
+  failed(sqlstate: string): void {
+    if (this.#isLost || this.#isSkipping) return;
+    const head = this.#head;
+    if (head?.kind === "query") {
+      head.sqlstate ??= sqlstate;
+      return;
+    }
+    // Without an Execute it was Parse, Bind or Describe, or what is done at the end of a transaction.
+    const failed = head?.kind === "execute" ? head : new Pending("execute", head?.startedMs ?? this.#cycleMs, head ? head.text : this.#cycleText);
+    if (failed.startedMs > 0) {
+      failed.sqlstate = sqlstate;
+      this.#tell(failed);
+    }
+    while (this.#head?.kind === "execute") this.#take();
+    if (!this.#head) this.#isSkipping = true;
+  }
+
+  ready(status: number, isAtRest: boolean): void {
+    for (;;) {
+      const done = this.#take();
+      if (!done || done.kind === "sync") break;
+      if (done.kind === "execute") continue; // skipped after an error
+      this.#tell(done);
+      break;
+    }
+    if (status === transactionStatus.idle) this.#transaction++;
+    if (!isAtRest) return;
+    this.#head = undefined;
+    this.#tail = undefined;
+    this.#count = 0;
+    this.#isLost = false;
+    this.#isSkipping = false;
+  }
+
+  /** The session is over; what was running has no outcome but this. */
+  end(sqlstate: string): void {
+    const head = this.#head;
+    if (head && head.kind !== "sync" && !this.#isLost) {
+      head.sqlstate ??= sqlstate;
+      this.#sent = Math.max(this.#sent, this.#chunksSent);
+      this.#tell(head);
+    }
+    this.#head = undefined;
+    this.#journal.close();
+  }
+
+  #take(): Pending | undefined {
+    const head = this.#head;
+    if (!head) return undefined;
+    this.#head = head.next;
+    head.next = undefined;
+    this.#count--;
+    if (!this.#head) this.#tail = undefined;
+    return head;
+  }
+
+  #tell(statement: Pending): void {
+    const now = this.#journal.nowMs();
+    statement.startedMs = Math.max(statement.startedMs, this.#lastEndMs); // a pipelined one begins when the one before it ends
+    statement.endedMs = now;
+    statement.transaction = this.#transaction;
+    statement.bytesReceived = this.#received - this.#receivedBefore;
+    statement.bytesSent = this.#sent - this.#sentBefore;
+    if (statement.text === undefined && this.#journal.wantsText) statement.text = unknownText;
+    this.#lastEndMs = now;
+    this.#receivedBefore = this.#received;
+    this.#sentBefore = this.#sent;
+    this.#journal.ended(statement);
+  }
+}
+
+/** Where the NUL of a name or text is; −1 when it is not before `to`. */
+function endOfName(chunk: Uint8Array, from: number, to: number): number {
+  if (from < to && chunk[from] === 0) return from;
+  const end = chunk.indexOf(0, from);
+  return end >= 0 && end < to ? end : -1;
+}
+
+/** A name as a map key, byte for byte; PostgreSQL compares the first 63. */
+function nameAt(chunk: Uint8Array, from: number, to: number): string {
+  let name = "";
+  for (let at = from; at < to && at < from + 63; at++) name += String.fromCharCode(chunk[at]!);
+  return name;
+}
+
+function copy(chunk: Uint8Array, from: number, to: number): Uint8Array {
+  const out = new Uint8Array(to - from);
+  if (out.length > shortBytes) out.set(chunk.subarray(from, to));
+  else for (let i = 0; i < out.length; i++) out[i] = chunk[from + i]!;
+  return out;
+}
+
+/** The number at the end of a command tag: `INSERT 0 5`, `SELECT 3`; none in `BEGIN`. */
+function rowsOf(chunk: Uint8Array, from: number, to: number): number {
+  let rows = 0;
+  let scale = 1;
+  for (let at = to - 2; at >= from; at--) {
+    const digit = chunk[at]! - 0x30;
+    if (digit < 0 || digit > 9) break;
+    rows += digit * scale;
+    scale *= 10;
+  }
+  return rows;
+}

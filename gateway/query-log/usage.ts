@@ -1,0 +1,2 @@
+/** How fine usage is kept. */
+export const usageIntervalMs = 300_000;
