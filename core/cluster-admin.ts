@@ -8,6 +8,8 @@ export interface CapturedDdl {
   readonly sql: string;
   readonly commandTag: string;
   readonly searchPath: string;
+  /** Of the session it ran in, by name: those that change what its text means. */
+  readonly settings: Readonly<Record<string, string>>;
   readonly transactional: boolean;
   readonly capturedAt: number;
 }
@@ -71,6 +73,8 @@ export interface QueryAnswer {
 export interface ClusterAdmin {
   /** Database, four native roles, grants and, in tenant mode, DDL capture. */
   createWorkspaceDatabase(database: PhysicalDatabase, mode: "tenant" | "control"): Promise<void>;
+  /** Brings an existing workspace's capture and list of allowed extensions to what this program and its configuration say. */
+  refreshWorkspaceDatabase(database: PhysicalDatabase, mode: "tenant" | "control"): Promise<void>;
   /** An empty database whose objects the template's own owner will own; versions are applied to it like to a tenant. */
   createTemplateDatabase(database: PhysicalDatabase): Promise<void>;
   /** A copy of `template` with its own owner and roles, grants, default privileges and DDL guard. The applied version comes with the copy. */

@@ -164,6 +164,8 @@ function makeSchema(setting: Setting): z.ZodType {
       return z.array(z.union([z.ipv4(), z.cidrv4(), z.ipv6(), z.cidrv6()]));
     case "name list":
       return z.array(z.union([z.string().regex(hostNamePattern), z.ipv6()]));
+    case "word list":
+      return z.array(z.string().regex(/^[a-z_][a-z0-9_-]{0,62}$/));
     case "url":
       return urlSchema(setting.schemes);
     case "url map":
@@ -201,6 +203,8 @@ function describeExpected(path: SettingPath): string {
       return "a list of IP addresses and CIDR ranges";
     case "name list":
       return "a list of host names and IP addresses";
+    case "word list":
+      return "a list of names of a–z, 0–9, _ and -";
     case "url":
       return `a ${setting.schemes.join(":// or ")}:// URL`;
     case "url map":
@@ -215,6 +219,8 @@ function describeEntry(setting: Setting): string {
       return "an IP address or CIDR range";
     case "name list":
       return "a host name or IP address";
+    case "word list":
+      return "a name of a–z, 0–9, _ and -";
     case "url map":
       return `a ${setting.schemes.join(":// or ")}:// URL under a name of a–z, 0–9, _ and -`;
     default:
@@ -331,6 +337,7 @@ function fromText(setting: Setting, text: string): unknown {
       return booleans.get(text.toLowerCase()) ?? text;
     case "cidr list":
     case "name list":
+    case "word list":
       return text.split(",").flatMap((entry) => entry.trim() || []);
     case "url map":
       return parseJsonOr(text);

@@ -119,6 +119,10 @@ export interface BlueprintVersion {
   readonly commandTag: string;
   /** The session's search_path when it ran; set again where it is replayed. */
   readonly searchPath: string;
+  /** Other settings of that session which change what the text means (TimeZone, DateStyle …); set again likewise. */
+  readonly settings?: Readonly<Record<string, string>> | undefined;
+  /** Wall clock: passed over by deployments, templates and new tenants since then. */
+  readonly skippedAt?: number | undefined;
   /** False for what PostgreSQL refuses inside a transaction block, as CREATE INDEX CONCURRENTLY. */
   readonly transactional: boolean;
   readonly capturedAt: number;

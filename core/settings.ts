@@ -32,12 +32,20 @@ export type Setting =
   | (Common & { readonly type: "cidr list"; readonly default: readonly string[] })
   /** Host names and IP addresses. */
   | (Common & { readonly type: "name list"; readonly default: readonly string[] })
+  /** Plain names, as those of extensions. */
+  | (Common & { readonly type: "word list"; readonly default: readonly string[] })
   /** Names to URLs. */
   | (Common & { readonly type: "url map"; readonly default: Readonly<Record<string, string>>; readonly schemes: readonly string[] });
 
 const day_ms = 86_400_000;
 const day_s = 86_400;
 const postgresSchemes = ["postgres", "postgresql"] as const;
+
+/** PostgreSQL's trusted extensions without the procedural languages, and pgvector. */
+const defaultExtensions: readonly string[] = [
+  ...["btree_gin", "btree_gist", "citext", "cube", "dict_int", "fuzzystrmatch", "hstore", "intarray", "isn", "lo", "ltree", "pg_trgm", "pgcrypto"],
+  ...["seg", "tablefunc", "tcn", "tsm_system_rows", "tsm_system_time", "unaccent", "uuid-ossp", "vector"],
+];
 
 export const settings = {
   // Where it listens
@@ -234,6 +242,12 @@ export const settings = {
     reload: true,
     help: "Hours the database that a rollback replaced is kept, so that the rollback can be undone.",
   },
+  "extensions.allow": {
+    type: "word list",
+    default: defaultExtensions,
+    reload: true,
+    help: "Extensions that may be created in workspaces, and come to tenants with the schema. Those PostgreSQL does not mark as trusted need a superuser all the same.",
+  },
   // Per client address; IPv6 counts per /64
   "ip.max_connections": { type: "int", default: 1000, min: 1, max: 1_000_000, reload: true, help: "Most open connections from one client address." },
   "ip.connect_rate": { type: "int", default: 200, min: 1, max: 1_000_000, reload: true, help: "New connections per second from one client address." },
@@ -413,7 +427,7 @@ type ValueOf<S> = S extends { type: "int" | "duration" | "port" }
       ? boolean
       : S extends { type: "enum"; values: readonly (infer V)[] }
         ? V
-        : S extends { type: "cidr list" | "name list" }
+        : S extends { type: "cidr list" | "name list" | "word list" }
           ? readonly string[]
           : S extends { type: "url map" }
             ? Readonly<Record<string, string>>

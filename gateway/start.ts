@@ -96,7 +96,7 @@ async function assemble(options: StartOptions, cleanup: Cleanup): Promise<Gatewa
   cleanup.add("version checks", () => versions.stop());
   await versions.check();
   if (config.strict_versions) versions.assertGood();
-  const admin = createPostgresAdmin({ dialer, secrets, log, clock });
+  const admin = createPostgresAdmin({ dialer, secrets, log, clock, allowedExtensions: () => inForce()["extensions.allow"] });
   const control = createControlPlane({ store, admin, secrets, clock, log, config: controlConfig(config, [...clusters.keys()]) });
   await control.start();
   cleanup.add("control plane", () => control.stop());

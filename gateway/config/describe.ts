@@ -58,6 +58,7 @@ function helpText(row: SettingDescription): string {
 
 function formatDefault(row: SettingDescription): string {
   if (row.default === undefined) return "";
+  if (Array.isArray(row.default)) return row.default.length === 0 ? "" : `\`${row.default.join(", ")}\``;
   if (typeof row.default === "object") return Object.keys(row.default).length === 0 ? "" : `\`${JSON.stringify(row.default)}\``;
   return `\`${row.default}\``;
 }
@@ -81,6 +82,7 @@ function placeholder(row: SettingDescription): string {
       return row.expected.replace("one of ", "").replaceAll(", ", "|");
     case "cidr list":
     case "name list":
+    case "word list":
       return "LIST";
     case "url map":
       return "JSON";

@@ -56,6 +56,7 @@ async function numberVersions(trx: Kysely<Tables>, workspaceId: string, captured
     search_path: ddl.searchPath,
     transactional: ddl.transactional,
     captured_at: new Date(ddl.capturedAt),
+    settings: JSON.stringify(ddl.settings),
   }));
   for (let at = 0; at < rows.length; at += 1000) {
     await trx

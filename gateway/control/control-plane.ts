@@ -17,6 +17,7 @@ import { sweep } from "./recovery.ts";
 import * as settings from "./settings.ts";
 import { createTenant } from "./tenant-create.ts";
 import * as tenants from "./tenants.ts";
+import { refreshWorkspaces } from "./workspace-refresh.ts";
 import * as workspaces from "./workspaces.ts";
 
 export interface RunningControlPlane extends ControlPlane {
@@ -141,6 +142,7 @@ function bindLife(
       await recordClusters(context);
       await queue.start();
       const sweepSoon = () => context.background.runOnce("sweep", () => sweep(context, queue));
+      refreshWorkspaces(context);
       sweepSoon(); // not waited for: much may have been left, and the data path needs none of it
       const stopLooking = drift.watchDrift(context);
       const stopSweep = context.clock.every(context.config.sweepMs, sweepSoon);
@@ -159,7 +161,10 @@ function bindLife(
     sweep: () => sweep(context, queue),
     checkDrift: (limit) => drift.checkDrift(context, limit),
     settled: () => context.background.settled(),
-    reload: (config) => void Object.assign(context.config, config),
+    reload(config) {
+      Object.assign(context.config, config);
+      refreshWorkspaces(context);
+    },
     noteUse: (credentialId) => context.uses.note(credentialId),
   };
 }

@@ -203,6 +203,21 @@ create index audit_project on tenantry.audit (project_id, id desc);
 create index audit_time on tenantry.audit (project_id, at);
 `;
 
+const schemaChanges = `
+alter table tenantry.blueprint_versions
+  add column settings jsonb not null default '{}',
+  add column skipped_at timestamptz;
+
+create table tenantry.reference_tables (
+  workspace_id text not null references tenantry.workspaces on delete cascade,
+  schema_name text not null,
+  table_name text not null,
+  table_oid bigint not null,
+  marked_at timestamptz not null,
+  primary key (workspace_id, schema_name, table_name)
+);
+`;
+
 export const migrations: readonly Migration[] = [
   { version: 1, name: "first tables", sql: first },
   { version: 2, name: "record of changes", sql: audit },
@@ -210,4 +225,5 @@ export const migrations: readonly Migration[] = [
   { version: 4, name: "schemas of versions and drift", sql: schemaChecksSql },
   { version: 5, name: "backups", sql: backupTablesSql },
   { version: 6, name: "query log", sql: queryLogTables },
+  { version: 7, name: "skipped versions, settings of captured statements, reference data", sql: schemaChanges },
 ];

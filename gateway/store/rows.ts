@@ -112,7 +112,7 @@ export function toWorkspace(row: Omit<Selectable<WorkspaceRow>, "database_name">
   };
 }
 
-export function toBlueprintVersion(row: BlueprintVersionRow): BlueprintVersion {
+export function toBlueprintVersion(row: Selectable<BlueprintVersionRow>): BlueprintVersion {
   return {
     workspaceId: row.workspace_id,
     version: row.version,
@@ -120,6 +120,8 @@ export function toBlueprintVersion(row: BlueprintVersionRow): BlueprintVersion {
     sql: row.sql,
     commandTag: row.command_tag,
     searchPath: row.search_path,
+    settings: row.settings,
+    skippedAt: toMs(row.skipped_at),
     transactional: row.transactional,
     capturedAt: toMs(row.captured_at),
   };

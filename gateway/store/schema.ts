@@ -123,6 +123,18 @@ export interface BlueprintVersionRow {
   search_path: string;
   transactional: boolean;
   captured_at: Date;
+  settings: ColumnType<Record<string, string>, string, never>;
+  skipped_at: Nullable<Date>;
+}
+
+/** A table whose rows travel with the blueprint. */
+export interface ReferenceTableRow {
+  workspace_id: string;
+  /** As it was called when it was marked; the oid finds it after a rename. */
+  schema_name: string;
+  table_name: string;
+  table_oid: number;
+  marked_at: Date;
 }
 
 export interface TenantRow {
@@ -267,6 +279,7 @@ export interface Tables {
   databases: DatabaseRow;
   workspaces: WorkspaceRow;
   blueprint_versions: BlueprintVersionRow;
+  reference_tables: ReferenceTableRow;
   tenants: TenantRow;
   tenant_databases: TenantDatabaseRow;
   deployments: DeploymentRow;

@@ -7,7 +7,15 @@ import { readCapturedDdl } from "./capture.ts";
 import { type AdminContext, rekeyRoles, restoreRole, withAdmin } from "./context.ts";
 import { describeSchema } from "./describe.ts";
 import { readSchemaObjects } from "./fingerprint.ts";
-import { createTemplateDatabase, createTenantDatabase, createWorkspaceDatabase, dropDatabase, prepareCluster, setConnectable } from "./provision.ts";
+import {
+  createTemplateDatabase,
+  createTenantDatabase,
+  createWorkspaceDatabase,
+  dropDatabase,
+  prepareCluster,
+  refreshWorkspaceDatabase,
+  setConnectable,
+} from "./provision.ts";
 import { runQuery, runScript } from "./query.ts";
 import { createScratchCopy } from "./scratch-copy.ts";
 import { asSqlError, toGatewayError } from "./sql-errors.ts";
@@ -42,6 +50,7 @@ export function createPostgresAdmin(context: AdminContext): PostgresAdmin {
   return {
     prepareCluster: (clusterId) => guarded(() => prepare(clusterId)),
     createWorkspaceDatabase: (database, mode) => onCluster(database.clusterId, () => createWorkspaceDatabase(context, database, mode)),
+    refreshWorkspaceDatabase: (database, mode) => guarded(() => refreshWorkspaceDatabase(context, database, mode)),
     createTemplateDatabase: (database) => onCluster(database.clusterId, () => createTemplateDatabase(context, database)),
     createTenantDatabase: (database, template) => onCluster(database.clusterId, () => createTenantDatabase(context, database, template)),
     createScratchCopy: (database, source, versions) => onCluster(database.clusterId, () => createScratchCopy(context, database, source, versions)),

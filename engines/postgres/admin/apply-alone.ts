@@ -2,6 +2,7 @@
 import type { BlueprintVersion } from "../../../core/model.ts";
 import { quoteIdentifier, type SqlConnection } from "../../../core/sql.ts";
 import { type AdminContext, inTransaction } from "./context.ts";
+import { ReplaySettings } from "./replay-settings.ts";
 import { sqlStateOf } from "./sql-errors.ts";
 
 interface Index {
@@ -22,7 +23,7 @@ export async function runAloneStep(
     return { resumed: rows[0]?.resumed === true, indexes: String(rows[0]?.indexes ?? "{}") };
   });
   await setForSession(connection, "lock_timeout", String(lockTimeoutMs));
-  await setForSession(connection, "search_path", version.searchPath);
+  await new ReplaySettings(connection, "session").set(version);
   const made = step.resumed ? await dropInvalid(connection, step.indexes) : [];
   // A valid index that was not there when the step began is what an earlier try finished and could not record.
   if (!(version.commandTag === "CREATE INDEX" && made.length > 0)) {

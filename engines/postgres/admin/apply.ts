@@ -6,6 +6,7 @@ import type { SqlConnection } from "../../../core/sql.ts";
 import { runAloneStep } from "./apply-alone.ts";
 import { StatementWatch } from "./apply-watch.ts";
 import { type AdminContext, inTransaction, withAdmin, withLocks, withRole } from "./context.ts";
+import { ReplaySettings } from "./replay-settings.ts";
 import { translateRoleNames } from "./role-names.ts";
 import { asSqlError, toGatewayError } from "./sql-errors.ts";
 
@@ -76,7 +77,7 @@ async function applyFrom(
     options.signal?.throwIfAborted();
     const last = run.at(-1) as BlueprintVersion;
     const input = { run, reached, total: due.length, first: current + 1 };
-    if (last.transactional) await applyRun(context, connection, database, input, options);
+    if (last.transactional || last.skippedAt !== undefined) await applyRun(context, connection, database, input, options);
     else await applyAlone(context, connection, database, input, options);
     reached = last.version;
   }
@@ -125,10 +126,12 @@ async function applyRun(
       await setLocal(connection, "lock_timeout", String(options.lockTimeoutMs));
       // Functions were checked when the workspace made them; there their body may name what a later version creates.
       await setLocal(connection, "check_function_bodies", "off");
+      const settings = new ReplaySettings(connection, "transaction");
       for (const version of run) {
         options.signal?.throwIfAborted();
         at = version;
-        await setLocal(connection, "search_path", version.searchPath);
+        if (version.skippedAt !== undefined) continue;
+        await settings.set(version);
         await watch?.begin();
         await runOne(connection, translateRoleNames(version.sql, database.name));
         await watch?.end(version);
@@ -157,8 +160,12 @@ function splitRuns(versions: readonly BlueprintVersion[]): BlueprintVersion[][] 
   const runs: BlueprintVersion[][] = [];
   let open = false;
   for (const version of versions) {
-    if (open && version.transactional) runs.at(-1)?.push(version);
+    if (open && (version.transactional || version.skippedAt !== undefined)) runs.at(-1)?.push(version);
     else runs.push([version]);
+    if (version.skippedAt !== undefined) {
+      open = true;
+      continue;
+    }
     open = version.transactional && !(version.commandTag === "ALTER TYPE" && /\badd\s+value\b/i.test(version.sql));
   }
   return runs;

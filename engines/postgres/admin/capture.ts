@@ -15,6 +15,7 @@ interface LogRow {
   /** Of GRANT and REVOKE: the session's temporary relations; of others what they touched. */
   readonly objects: readonly string[];
   readonly effect: "permanent" | "temporary" | "extension" | "none";
+  readonly settings: Readonly<Record<string, string>>;
   readonly ddl_id: string;
   readonly captured_at_ms: string;
 }
@@ -63,6 +64,7 @@ async function matchMessage(message: string, rows: readonly LogRow[]): Promise<C
       sql: statement.text,
       commandTag: row.tag,
       searchPath: row.search_path,
+      settings: row.settings,
       transactional: isTransactional(statement),
       capturedAt: Number(row.captured_at_ms),
     });

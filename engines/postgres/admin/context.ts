@@ -13,6 +13,8 @@ export interface AdminContext {
   readonly secrets: Secrets;
   readonly log: Log;
   readonly clock: Clock;
+  /** Extensions that may be created in workspaces, as configured now; as the settings table has it where left out. */
+  readonly allowedExtensions?: (() => readonly string[]) | undefined;
 }
 
 /** Runs `work` on a connection as the cluster's administrator; `database` undefined = the maintenance database. */

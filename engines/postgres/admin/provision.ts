@@ -1,7 +1,7 @@
 /** Makes, closes and drops databases with their roles. Every function may be run again after a crash at any point and then finishes. */
 import { type NativeRole, nativeRoleName, type PhysicalDatabase } from "../../../core/model.ts";
+import { settings } from "../../../core/settings.ts";
 import { quoteIdentifier, type SqlConnection } from "../../../core/sql.ts";
-import { captureSql } from "./capture-sql.ts";
 import { type AdminContext, inTransaction, withAdmin, withLocks } from "./context.ts";
 import {
   createDatabaseSql,
@@ -19,6 +19,7 @@ import {
 } from "./provision-sql.ts";
 import { nativeRoles } from "./role-names.ts";
 import { guardSql, handOverSql, ownerGrantsSql } from "./tenant-sql.ts";
+import { readMarkSql, setUpMark, workspaceSetUpSql } from "./workspace-sql.ts";
 
 const clientRoles = ["admin", "write", "read"] as const;
 
@@ -42,10 +43,31 @@ export function createWorkspaceDatabase(context: AdminContext, database: Physica
     publicSchemaSql(name, "admin"),
     defaultPrivilegesSql(name, "admin"),
     largeObjectSql(name),
-    mode === "tenant" ? captureSql : "",
+    workspaceSetUpSql(mode, allowedExtensions(context)),
     databaseGrantsSql(name, { ...clientGrants, admin: "CONNECT, TEMPORARY, CREATE", owner: "CONNECT" }),
   ];
   return create(context, database, "template0", setUp.join("\n"));
+}
+
+function allowedExtensions(context: AdminContext): readonly string[] {
+  return context.allowedExtensions?.() ?? settings["extensions.allow"].default;
+}
+
+/** A look at the mark first: nearly always there is nothing to do. */
+export async function refreshWorkspaceDatabase(context: AdminContext, database: PhysicalDatabase, mode: "tenant" | "control"): Promise<void> {
+  const extensions = allowedExtensions(context);
+  const isCurrent = async (inside: SqlConnection) => (await inside.query(readMarkSql)).rows[0]?.mark === setUpMark(mode, extensions);
+  await withAdmin(context, database.clusterId, database.name, async (inside) => {
+    if (await isCurrent(inside)) return;
+    await withLocks(context, database.clusterId, [{ name: database.name, mode: "exclusive" }], async () => {
+      await inTransaction(inside, async () => {
+        if (await isCurrent(inside)) return;
+        // A client in the middle of a change holds the log; the next try may find it free.
+        await inside.query("SET LOCAL lock_timeout TO '5s'");
+        await inside.query(workspaceSetUpSql(mode, extensions));
+      });
+    });
+  });
 }
 
 export function createTemplateDatabase(context: AdminContext, database: PhysicalDatabase): Promise<void> {

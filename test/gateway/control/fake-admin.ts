@@ -36,13 +36,25 @@ export class FakeAdmin implements ClusterAdmin {
   runDdl(workspace: PhysicalDatabase, ...statements: string[]): void {
     const { ddl } = this.#get(workspace);
     for (const sql of statements) {
-      ddl.push({ ddlId: ddl.length + 1, sql, commandTag: "CREATE TABLE", searchPath: "public", transactional: true, capturedAt: 1_700_000_000_000 });
+      ddl.push({
+        ddlId: ddl.length + 1,
+        sql,
+        commandTag: "CREATE TABLE",
+        searchPath: "public",
+        settings: {},
+        transactional: true,
+        capturedAt: 1_700_000_000_000,
+      });
     }
   }
 
   async createWorkspaceDatabase(database: PhysicalDatabase): Promise<void> {
     await this.#enter("createWorkspaceDatabase", database);
     if (!this.databases.has(database.name)) this.#put(database, { kind: "workspace", version: 0, connectable: true, ddl: [] });
+  }
+
+  async refreshWorkspaceDatabase(database: PhysicalDatabase): Promise<void> {
+    await this.#enter("refreshWorkspaceDatabase", database);
   }
 
   async createTemplateDatabase(database: PhysicalDatabase): Promise<void> {

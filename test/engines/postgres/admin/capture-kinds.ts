@@ -403,6 +403,26 @@ END $do$`,
     ],
   },
   {
+    name: "literals that mean what the session's settings say",
+    messages: [
+      "SET TimeZone = 'Asia/Tokyo'; SET DateStyle = 'SQL, DMY'; SET IntervalStyle = sql_standard; SET default_toast_compression = pglz",
+      "CREATE TABLE events (at timestamptz DEFAULT '2026-02-01', day date DEFAULT '02/03/2026', note text) PARTITION BY RANGE (at)",
+      "CREATE TABLE events_2026 PARTITION OF events FOR VALUES FROM ('2026-01-01') TO ('2027-01-01')",
+      "SET TimeZone = 'America/New_York'",
+      "CREATE TABLE events_2027 PARTITION OF events FOR VALUES FROM ('2027-02-01') TO ('2028-01-01')",
+      "CREATE INDEX CONCURRENTLY recent ON events_2027 (day) WHERE at > '2027-06-01'::timestamptz",
+      "SET standard_conforming_strings = off",
+      "CREATE TABLE slashes (a text DEFAULT 'a\\\\b')",
+    ],
+    versions: [
+      "CREATE TABLE events (at timestamptz DEFAULT '2026-02-01', day date DEFAULT '02/03/2026', note text) PARTITION BY RANGE (at)",
+      "CREATE TABLE events_2026 PARTITION OF events FOR VALUES FROM ('2026-01-01') TO ('2027-01-01')",
+      "CREATE TABLE events_2027 PARTITION OF events FOR VALUES FROM ('2027-02-01') TO ('2028-01-01')",
+      "CREATE INDEX CONCURRENTLY recent ON events_2027 (day) WHERE at > '2027-06-01'::timestamptz",
+      "CREATE TABLE slashes (a text DEFAULT 'a\\\\b')",
+    ],
+  },
+  {
     name: "temporary objects are nobody's schema",
     messages: [
       "CREATE TEMP TABLE x (id serial PRIMARY KEY); CREATE INDEX ON x (id); COMMENT ON TABLE x IS 'gone soon'; ALTER TABLE x RENAME TO y",
