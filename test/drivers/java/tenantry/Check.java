@@ -48,15 +48,20 @@ final class Check {
     return properties;
   }
 
-  /** Says which version is tested, as its file is named, and keeps the libraries' own logs out of the report. */
+  /** Says which version is tested, as its file is named. */
   static void begin(Class<?> library) {
     Matcher jar = JAR.matcher(library.getProtectionDomain().getCodeSource().getLocation().getPath());
     version(jar.find() ? jar.group(1) : "unknown");
   }
 
   static void version(String version) {
-    ((Logger) LoggerFactory.getLogger("ROOT")).setLevel(Level.OFF);
+    quiet();
     System.out.println("version " + version);
+  }
+
+  /** Keeps the libraries' own logs out of the report. */
+  static void quiet() {
+    ((Logger) LoggerFactory.getLogger("ROOT")).setLevel(Level.OFF);
   }
 
   static void step(String name, Step step) {

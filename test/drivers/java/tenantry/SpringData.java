@@ -23,6 +23,7 @@ import org.springframework.transaction.support.TransactionTemplate;
 @SpringBootApplication(proxyBeanMethods = false)
 public class SpringData {
   public static void main(String[] args) {
+    Check.quiet();
     SpringApplication application = new SpringApplication(SpringData.class);
     application.setDefaultProperties(Map.of(
         "spring.datasource.url", Check.url(),
