@@ -2,6 +2,7 @@
 import type { Context } from "hono";
 import type { Clock } from "../core/clock.ts";
 import type { ControlPlane } from "../core/control-plane.ts";
+import type { Imports } from "../core/imports.ts";
 import type { Log } from "../core/log.ts";
 import type { Account, Credential, Tenant, Workspace } from "../core/model.ts";
 import type { Operations } from "../core/operations.ts";
@@ -39,6 +40,8 @@ export interface Tokens {
 
 export interface ApiDeps {
   readonly control: ControlPlane;
+  /** Moving in from shared databases; without it its routes are forbidden. */
+  readonly imports?: Imports | undefined;
   readonly clock: Clock;
   readonly log: Log;
   readonly info: ApiInfo;

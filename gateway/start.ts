@@ -15,11 +15,13 @@ import { createControlPlane } from "./control/control-plane.ts";
 import { makeDataDir } from "./data-dir.ts";
 import { closeWithin, Doors } from "./doors.ts";
 import { clientAddress } from "./forwarded.ts";
+import { createImports } from "./imports/imports.ts";
 import { type Listeners, openListeners } from "./listeners.ts";
 import { loadMasterKeys, masterKeyPath } from "./master-key.ts";
 import { listenError } from "./open-port.ts";
 import { createOperations } from "./operations/operations.ts";
 import { openQueryLog } from "./query-log/open.ts";
+import { outboundRules } from "./outbound/outbound.ts";
 import { Rekeying } from "./rekey.ts";
 import type { Runtime } from "./runtime/runtime.ts";
 import { openExisting, openServer, type ServerTarget } from "./server-target.ts";
@@ -111,6 +113,9 @@ async function assemble(options: StartOptions, cleanup: Cleanup): Promise<Gatewa
   );
   cleanup.add("re-keying", () => rekeying.stop());
   await rekeying.start();
+  const imports = createImports({ control, store, dialer, secrets, clock, log, outbound: () => outboundRules(inForce()) });
+  await imports.start();
+  cleanup.add("imports", () => imports.stop());
   const { tls, watch, caFile } = await openTls(options, inForce, dataDir, cleanup);
   const lookup = new CredentialLookup(store.db, clock, store.onChange);
   cleanup.add("credential look-up", () => lookup.stop());
@@ -145,7 +150,7 @@ async function assemble(options: StartOptions, cleanup: Cleanup): Promise<Gatewa
   });
   cleanup.add("operations", () => operations.stop());
   const apiPort =
-    config.api_port < 0 ? undefined : await openApi({ ...options, control, info, operations, history: queryLog.history, inForce }, doors);
+    config.api_port < 0 ? undefined : await openApi({ ...options, control, imports, info, operations, history: queryLog.history, inForce }, doors);
   if (apiPort !== undefined) info.apiUrl = `http://${urlHost(config)}:${apiPort}`;
   return {
     control,
@@ -234,15 +239,17 @@ function reloadableControlConfig(config: Config) {
   };
 }
 
-interface OpenApiDeps extends StartOptions, Pick<ApiDeps, "control" | "info" | "operations" | "history"> {
+interface OpenApiDeps extends StartOptions, Pick<ApiDeps, "control" | "imports" | "info" | "operations" | "history"> {
   /** The configuration as of the last reload. */
   readonly inForce: () => Config;
 }
 
 async function openApi(deps: OpenApiDeps, doors: Doors): Promise<number> {
-  const { config, control, clock, log, info, operations, history, inForce } = deps;
+  const { config, control, imports, clock, log, info, operations, history, inForce } = deps;
   const app = createApi({
     control,
+    imports,
+    imports,
     clock,
     log,
     info,

@@ -41,7 +41,10 @@ export interface RunningControlPlane extends ControlPlane {
 export function createControlPlane(options: ControlOptions): RunningControlPlane {
   const context = makeContext(options);
   const stopping = new AbortController();
-  const queue = new JobQueue(context, (workspaceId) => runBlueprint(context, workspaceId, stopping.signal));
+  const queue = new JobQueue(context, (workspaceId) => runBlueprint(context, workspaceId, stopping.signal), {
+    name: "deployments",
+    atOnce: context.config.deploymentsAtOnce,
+  });
   return { ...bindNouns(context), ...bindDeployments(context, queue), ...bindLife(context, queue, stopping) };
 }
 

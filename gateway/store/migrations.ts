@@ -2,6 +2,7 @@
 
 import { backupTablesSql } from "./backup-tables.ts";
 import { deploymentOptionsSql } from "./deployment-tables.ts";
+import { importTables } from "./import-tables.ts";
 import { queryLogTables } from "./query-log-sql.ts";
 import { schemaChecksSql } from "./schema-check-tables.ts";
 
@@ -226,4 +227,5 @@ export const migrations: readonly Migration[] = [
   { version: 5, name: "backups", sql: backupTablesSql },
   { version: 6, name: "query log", sql: queryLogTables },
   { version: 7, name: "skipped versions, settings of captured statements, reference data", sql: schemaChanges },
+  { version: 8, name: "imports", sql: importTables },
 ];

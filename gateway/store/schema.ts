@@ -16,6 +16,7 @@ import type {
 import type { Role } from "../../core/role.ts";
 import type { Scope } from "../../core/scope.ts";
 import type { BackupRow, BackupScheduleRow, RollbackRow } from "./backup-tables.ts";
+import type { ImportTables } from "./import-tables.ts";
 
 export const storeSchema = "tenantry";
 
@@ -264,7 +265,7 @@ export interface QueryLogRow {
   weight: number;
 }
 
-export interface Tables {
+export interface Tables extends ImportTables {
   backups: BackupRow;
   backup_schedules: BackupScheduleRow;
   rollbacks: RollbackRow;

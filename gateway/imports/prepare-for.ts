@@ -1,0 +1,41 @@
+/** The preparation of an import against a workspace: its blueprint's tables are read from the workspace's own database. */
+import type { ImportOptions } from "../../core/imports.ts";
+import type { KnownWorkspace } from "../control/workspace-rows.ts";
+import type { SourceCatalog } from "./catalog.ts";
+import type { ImportsContext } from "./context.ts";
+import { convertPostgres } from "./match-columns.ts";
+import { readPostgresCatalog } from "./postgres-catalog.ts";
+import { type Preparation, prepare } from "./prepare.ts";
+import type { ImportSource } from "./source.ts";
+
+export interface Prepared {
+  readonly catalog: SourceCatalog;
+  readonly preparation: Preparation;
+  /** The blueprint's version the comparison holds for. */
+  readonly version: number;
+}
+
+/** @param kind full: the tables are still to be made, nothing is compared. */
+export async function prepareFor(
+  context: ImportsContext,
+  source: ImportSource,
+  workspace: KnownWorkspace,
+  options: ImportOptions,
+  kind: "data" | "full",
+): Promise<Prepared> {
+  const catalog = await source.readCatalog();
+  if (kind === "full") return { catalog, preparation: prepare(catalog, undefined, options, convertPostgres), version: 0 };
+  const { version } = await context.control.getBlueprint(workspace.projectId, workspace.name);
+  const target = await readBlueprintTables(context, workspace);
+  return { catalog, preparation: prepare(catalog, target, options, convertPostgres), version };
+}
+
+async function readBlueprintTables(context: ImportsContext, workspace: KnownWorkspace): Promise<SourceCatalog["tables"]> {
+  const database = workspace.database!;
+  const connection = await context.dialer.asAdmin(database.clusterId, database.name);
+  try {
+    return (await readPostgresCatalog(async (text) => (await connection.query(text)).rows)).tables;
+  } finally {
+    await connection.close();
+  }
+}

@@ -1,0 +1,65 @@
+/** TCP in front of a Unix socket, which can be shut in the middle of an answer. */
+import { once } from "node:events";
+import { connect, createServer, type Server, type Socket } from "node:net";
+
+export interface Door {
+  readonly port: number;
+  /** Lets this many more bytes of answers through, then cuts every connection and takes no more until `open`. */
+  shutAfter(bytes: number): void;
+  open(): void;
+  /** Answers let through so far. */
+  readonly bytes: number;
+  close(): Promise<void>;
+}
+
+export async function openDoor(socketPath: string): Promise<Door> {
+  const sockets = new Set<Socket>();
+  let left = Number.POSITIVE_INFINITY;
+  let bytes = 0;
+  const cut = () => {
+    for (const socket of sockets) socket.destroy();
+  };
+  const server: Server = createServer((client) => {
+    if (left <= 0) return void client.destroy();
+    const inside = connect(socketPath);
+    for (const socket of [client, inside]) {
+      sockets.add(socket);
+      socket.on("error", () => undefined);
+      socket.on("close", () => {
+        sockets.delete(socket);
+        client.destroy();
+        inside.destroy();
+      });
+    }
+    client.pipe(inside);
+    inside.on("data", (chunk) => {
+      left -= chunk.length;
+      bytes += chunk.length;
+      if (left <= 0) return cut();
+      if (!client.write(chunk)) {
+        inside.pause();
+        client.once("drain", () => inside.resume());
+      }
+    });
+  });
+  server.listen(0, "127.0.0.1");
+  await once(server, "listening");
+  return {
+    port: (server.address() as { port: number }).port,
+    shutAfter(count) {
+      left = count;
+      if (left <= 0) cut();
+    },
+    open() {
+      left = Number.POSITIVE_INFINITY;
+    },
+    get bytes() {
+      return bytes;
+    },
+    async close() {
+      cut();
+      server.close();
+      await once(server, "close");
+    },
+  };
+}
