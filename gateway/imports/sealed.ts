@@ -1,11 +1,12 @@
-/** A source's connection as the store keeps it: AES-256-GCM under a key of the master key, so that any instance may carry on, and nobody else. */
+/** A source's connection as the store keeps it: AES-256-GCM under a key of the gateway's own, so that any instance may carry on, and nobody else. */
 import type { ImportConnection } from "../../core/imports.ts";
 import { fromBase64, type Secrets, toBase64 } from "../../core/secrets.ts";
 
 const nonceBytes = 12;
 
+/** Of the look-up key, which stays when the master key is rotated. */
 async function keyOf(secrets: Secrets): Promise<CryptoKey> {
-  const raw = new Uint8Array(secrets.derive("import connections"));
+  const raw = Uint8Array.from(secrets.lookupHash("import connections").match(/../g)!, (hex) => Number.parseInt(hex, 16));
   return await crypto.subtle.importKey("raw", raw, "AES-GCM", false, ["encrypt", "decrypt"]);
 }
 

@@ -40,7 +40,8 @@ export function useSource(): () => SourceServer {
   return () => ({
     door: door!,
     async makeDatabase(script) {
-      const { socketDir: host, port, user, password } = server!.target;
+      const { socketDir: host, port, user } = server!.target;
+      const password = typeof server!.target.password === "string" ? server!.target.password : server!.target.password();
       const database = `shared_${++databases}`;
       const maintenance = await server!.dialer.asAdmin(server!.clusterId);
       await maintenance.query(`CREATE DATABASE ${database}`);
