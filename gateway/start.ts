@@ -20,8 +20,8 @@ import { type Listeners, openListeners } from "./listeners.ts";
 import { loadMasterKeys, masterKeyPath } from "./master-key.ts";
 import { listenError } from "./open-port.ts";
 import { createOperations } from "./operations/operations.ts";
-import { openQueryLog } from "./query-log/open.ts";
 import { outboundRules } from "./outbound/outbound.ts";
+import { openQueryLog } from "./query-log/open.ts";
 import { Rekeying } from "./rekey.ts";
 import type { Runtime } from "./runtime/runtime.ts";
 import { openExisting, openServer, type ServerTarget } from "./server-target.ts";
@@ -248,7 +248,6 @@ async function openApi(deps: OpenApiDeps, doors: Doors): Promise<number> {
   const { config, control, imports, clock, log, info, operations, history, inForce } = deps;
   const app = createApi({
     control,
-    imports,
     imports,
     clock,
     log,
