@@ -21,6 +21,8 @@ import { refreshWorkspaces } from "./workspace-refresh.ts";
 import * as workspaces from "./workspaces.ts";
 
 export interface RunningControlPlane extends ControlPlane {
+  /** For the parts of the control plane that live in folders of their own. */
+  readonly context: ControlContext;
   /** To be called first: records the clusters, starts cleaning up after crashes, then takes jobs and sweeps until `stop`. */
   start(): Promise<void>;
   /** Lets statements in progress end, hands deployments over, waits for work in the background. The store stays open. */
@@ -45,7 +47,7 @@ export function createControlPlane(options: ControlOptions): RunningControlPlane
     name: "deployments",
     atOnce: context.config.deploymentsAtOnce,
   });
-  return { ...bindNouns(context), ...bindDeployments(context, queue), ...bindLife(context, queue, stopping) };
+  return { context, ...bindNouns(context), ...bindDeployments(context, queue), ...bindLife(context, queue, stopping) };
 }
 
 /** Gives a function its context, and says "the control database is not reachable" where it is not. */

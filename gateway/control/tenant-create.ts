@@ -34,7 +34,19 @@ interface MadeDatabase {
   readonly version: number;
 }
 
-export async function createTenant(context: ControlContext, projectId: string, request: TenantRequest): Promise<NewTenant> {
+/** Makes the content of a new tenant's database. @returns the blueprint version it is at */
+export type Fill = (database: PhysicalDatabase, planned: PlannedDatabase) => Promise<number>;
+
+export function createTenant(context: ControlContext, projectId: string, request: TenantRequest): Promise<NewTenant> {
+  return create(context, projectId, request, undefined);
+}
+
+/** A new tenant whose database is made by `fill` and stays at the version that it has. @throws {GatewayError} conflict when the tenant exists */
+export function createTenantFilled(context: ControlContext, projectId: string, request: TenantRequest, fill: Fill): Promise<NewTenant> {
+  return create(context, projectId, request, fill);
+}
+
+async function create(context: ControlContext, projectId: string, request: TenantRequest, fill: Fill | undefined): Promise<NewTenant> {
   const project = await getProject(context, projectId);
   const secrets = prepareCredential(context, project, {
     name: `tenant ${request.tenantId}`,
@@ -45,9 +57,10 @@ export async function createTenant(context: ControlContext, projectId: string, r
   const known = findAnyTenant(context.store.db, projectId, request.tenantId);
   const [databases, credential, found] = await Promise.all([checkRequest(context, projectId, request), secrets, known]);
   const existing = await settleExisting(context, found);
+  if (existing && fill) throw stateConflict(existing.id, existing.state === "suspended" ? "ready" : existing.state);
   if (existing) refuseRepeats(existing, databases);
   const plan: Plan = { projectId, tenantId: request.tenantId, databases, credential: existing ? undefined : credential };
-  const made = (await createFromSpares(context, plan)) ?? (await createByCopying(context, plan));
+  const made = (fill ? undefined : await createFromSpares(context, plan)) ?? (await createByCopying(context, plan, fill));
   for (const { planned } of made) if (planned.clusterId !== undefined) refreshSpares(context, planned.workspace.id);
   return await describe(context, plan, made);
 }
@@ -102,13 +115,13 @@ function inLockOrder(databases: readonly PlannedDatabase[]): readonly PlannedDat
 }
 
 /** Rows that say what is being made, then the copies, then ready. @throws after taking back what it made. */
-async function createByCopying(context: ControlContext, plan: Plan): Promise<readonly MadeDatabase[]> {
+async function createByCopying(context: ControlContext, plan: Plan, fill: Fill | undefined): Promise<readonly MadeDatabase[]> {
   return await context.claims.hold(tenantSubject(plan.projectId, plan.tenantId), async () => {
     const recorded = await recordCreation(context, plan);
     const databases = recorded.flatMap((entry) => entry.database ?? []);
     try {
-      const made = await Promise.all(recorded.map((entry) => copy(context, entry)));
-      return await settle(context, plan, made);
+      const made = await Promise.all(recorded.map((entry) => copy(context, entry, fill)));
+      return await settle(context, plan, made, fill === undefined);
     } catch (error) {
       await takeBack(context, plan, databases);
       throw error;
@@ -146,9 +159,10 @@ async function recordCreation(context: ControlContext, plan: Plan): Promise<read
   }
 }
 
-async function copy(context: ControlContext, entry: MadeDatabase): Promise<MadeDatabase> {
+async function copy(context: ControlContext, entry: MadeDatabase, fill: Fill | undefined): Promise<MadeDatabase> {
   const { database, planned } = entry;
   if (!database) return entry;
+  if (fill) return { ...entry, version: await fill(database, planned) };
   const version = await copyTemplate(context, planned.workspace, planned.version, database);
   return { ...entry, version };
 }
@@ -157,20 +171,26 @@ async function copy(context: ControlContext, entry: MadeDatabase): Promise<MadeD
  * Makes the tenant ready. Under the blueprint's row lock a deployment either sees it, or is seen here:
  * one to a newer version recorded meanwhile has not listed this tenant, so what it brings is applied first.
  */
-async function settle(context: ControlContext, plan: Plan, copied: readonly MadeDatabase[]): Promise<readonly MadeDatabase[]> {
+async function settle(context: ControlContext, plan: Plan, copied: readonly MadeDatabase[], catchUp: boolean): Promise<readonly MadeDatabase[]> {
   for (let made = copied; ; ) {
-    const behind = await context.store.transaction((trx) => settleOnce(context, trx, plan, made));
+    const behind = await context.store.transaction((trx) => settleOnce(context, trx, plan, made, catchUp));
     if (behind.size === 0) return made;
-    made = await Promise.all(made.map((entry) => catchUp(context, entry, behind.get(entry.planned.workspace.id))));
+    made = await Promise.all(made.map((entry) => bringUp(context, entry, behind.get(entry.planned.workspace.id))));
   }
 }
 
 /** @returns the versions to reach first, by workspace; nothing was changed when there are any. */
-async function settleOnce(context: ControlContext, trx: Kysely<Tables>, plan: Plan, made: readonly MadeDatabase[]): Promise<Map<string, number>> {
+async function settleOnce(
+  context: ControlContext,
+  trx: Kysely<Tables>,
+  plan: Plan,
+  made: readonly MadeDatabase[],
+  catchUp: boolean,
+): Promise<Map<string, number>> {
   const behind = new Map<string, number>();
   for (const { planned, database, version } of made) {
     await lockBlueprint(trx, planned);
-    const deployed = database ? await deployedVersion(trx, planned.workspace.id) : 0;
+    const deployed = database && catchUp ? await deployedVersion(trx, planned.workspace.id) : 0;
     if (deployed > version) behind.set(planned.workspace.id, deployed);
   }
   if (behind.size > 0) return behind;
@@ -201,7 +221,7 @@ async function markTenantReady(context: ControlContext, trx: Kysely<Tables>, pla
   if (done.numUpdatedRows === 0n) throw lostClaim(plan);
 }
 
-async function catchUp(context: ControlContext, entry: MadeDatabase, version: number | undefined): Promise<MadeDatabase> {
+async function bringUp(context: ControlContext, entry: MadeDatabase, version: number | undefined): Promise<MadeDatabase> {
   if (version === undefined || !entry.database) return entry;
   const versions = await loadVersions(context.store.db, entry.planned.workspace.id, version);
   const { toVersion } = await context.admin.applyVersions(entry.database, versions, { lockTimeoutMs: 10_000, attempts: 3 });

@@ -76,7 +76,8 @@ export interface ClusterRow {
   created_at: Date;
 }
 
-export type DatabaseKind = "workspace" | "template" | "tenant" | "spare" | "copy";
+/** `restore`: being made out of a backup. `replaced`: kept for a while after a rollback. */
+export type DatabaseKind = "workspace" | "template" | "tenant" | "spare" | "copy" | "restore" | "replaced";
 export type DatabaseState = "creating" | "ready" | "deleting";
 
 /** Every physical database that exists or may exist on a cluster: the row is written before the database is made and removed after it is dropped. */
