@@ -5,6 +5,7 @@ import { dirname, join, resolve } from "node:path";
 import { fileURLToPath } from "node:url";
 import { chooseServerUser, prepareDataDir } from "../gateway/embedded/directories.ts";
 import { type Context, createContext } from "./context.ts";
+import { measureAttacks } from "./measure/attacks.ts";
 import { measureConnectionRate } from "./measure/connection-rate.ts";
 import { measureIdleMemory } from "./measure/idle-memory.ts";
 import { measureRowStream } from "./measure/row-stream.ts";
@@ -29,6 +30,7 @@ const measurements: Readonly<Record<string, Measurement>> = {
   rows: { run: measureRowStream, sharesContenders: true },
   "slow-reader": { run: measureSlowReader, sharesContenders: false },
   idle: { run: measureIdleMemory, sharesContenders: false },
+  attacks: { run: measureAttacks, sharesContenders: false },
   tenants: { run: measureTenantCreation, sharesContenders: false },
 };
 

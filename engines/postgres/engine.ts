@@ -96,6 +96,7 @@ export function createPostgresEngine(deps: PostgresEngineDeps): FullEngine<Postg
       const relay = new Relay({
         client: login.client,
         backend,
+        parameters: login.startup.parameters,
         settings: () => grant.live.settings,
         refuseDdl: grant.target.tenant !== undefined,
         nowMs: deps.nowMs,

@@ -36,6 +36,15 @@ export function encodeSync(): Uint8Array {
   return Uint8Array.of(frontend.Sync, 0, 0, 0, 4);
 }
 
+/** A statement that is none, under a name nobody uses: it fails before anything is prepared. */
+export const failingParse: Uint8Array = new MessageWriter()
+  .begin(frontend.Parse)
+  .cstring("tenantry cut short")
+  .cstring("cut short by the gateway")
+  .uint16(0)
+  .end()
+  .finish();
+
 export function encodeTerminate(): Uint8Array {
   return Uint8Array.of(frontend.Terminate, 0, 0, 0, 4);
 }

@@ -9,17 +9,16 @@ import { decodeErrorFields, decodeParameterStatus } from "./backend.ts";
 import { concatBytes, readUint32 } from "./bytes.ts";
 import type { PostgresBackend } from "./dial.ts";
 import { frameViolation, isFatal } from "./frame-rules.ts";
-import { encodeCopyFail, encodeQuery, encodeSync } from "./frontend.ts";
+import { encodeCopyFail, encodeQuery, encodeSync, failingParse } from "./frontend.ts";
 import { backend as B, frontend as F, transactionStatus } from "./message-types.ts";
 import { asFatal, copyRefusal, encodeRefusal, raisingSql } from "./refusal.ts";
 import { Replies } from "./replies.ts";
+import { exceeds, nearly, RowBudget, rowNotice, tooManyRows } from "./row-budget.ts";
 import { readable, StatementGuard } from "./statement-guard.ts";
 import { endsStatement, StatementLog } from "./statement-log.ts";
 
 /** Frames above this are passed on unread: the database refuses what it must. */
 const inspectionBytes = 64 * 1024;
-/** The end of a binary COPY: type, length, int16 −1. */
-const copyTrailerBytes = 7;
 /** How long a cancelled statement may go on before both sides are closed. */
 const cancelGraceMs = 5000;
 
@@ -28,12 +27,15 @@ const bodiesRead = new Set<number>([B.ErrorResponse, B.ParameterStatus, B.CopyOu
 const forward = 0;
 const swallow = 1;
 const stop = 2;
-/** What becomes of a frame: forwarded, swallowed, replaced by these bytes, or the end of the session. */
-type Verdict = typeof forward | typeof swallow | typeof stop | Uint8Array;
+const announce = 3;
+/** What becomes of a frame: forwarded, forwarded behind a notice, swallowed, replaced by these bytes, or the end of the session. */
+type Verdict = typeof forward | typeof swallow | typeof stop | typeof announce | Uint8Array;
 
 export interface RelayDeps {
   readonly client: BytePipe;
   readonly backend: PostgresBackend;
+  /** What the client set at start-up. */
+  readonly parameters?: ReadonlyMap<string, string> | undefined;
   /** The settings in force now. */
   readonly settings: () => DatabaseSettings;
   /** Tenant databases refuse DDL; workspaces do not. */
@@ -90,9 +92,7 @@ export class Relay {
   #swallowRest = false;
   #status: number = transactionStatus.idle;
   #copyingIn = false;
-  /** The COPY TO that runs is of the binary format. */
-  #copiesBinary = false;
-  #rows = 0;
+  readonly #rows: RowBudget;
   #override: Override | undefined;
   /** Replaces the error that a cancelled statement ends with. */
   #timeout: { error: GatewayError; atMs: number } | undefined;
@@ -109,6 +109,7 @@ export class Relay {
     this.#deps = deps;
     this.#client = deps.client;
     this.#backend = deps.backend.pipe;
+    this.#rows = new RowBudget(this.#replies, deps.parameters);
     this.#guard = new StatementGuard(deps.settings, deps.refuseDdl);
     this.#traffic = deps.traffic ?? new Traffic();
     this.#log = deps.journal && new StatementLog(deps.journal, deps.backend.parameters);
@@ -241,7 +242,7 @@ export class Relay {
       const verdict =
         type === F.Query
           ? this.#onQuery(chunk, at + 5, isWhole ? at + total : 0)
-          : this.#onClientFrame(type, isWhole ? chunk.subarray(at + 5, at + total) : undefined);
+          : this.#onClientFrame(type, chunk.subarray(at + 5, at + total), isWhole);
       if (verdict === stop) {
         if (at > from) this.#backend.write(chunk.subarray(from, at));
         this.#end(undefined, this.#isAtRest()); // the client said goodbye; what it sent before is still carried out, as PostgreSQL would
@@ -249,7 +250,7 @@ export class Relay {
       }
       if (verdict !== forward) {
         if (at > from) flowing = this.#backend.write(chunk.subarray(from, at)) && flowing;
-        if (verdict !== swallow) flowing = this.#backend.write(verdict) && flowing;
+        if (verdict instanceof Uint8Array) flowing = this.#backend.write(verdict) && flowing;
         from = at + total; // only whole frames are replaced
       }
       const taken = Math.min(total, chunk.length - at);
@@ -261,21 +262,21 @@ export class Relay {
     if (!flowing) this.#client.pause();
   }
 
-  /** `body` is undefined for frames too large to be read. */
-  #onClientFrame(type: number, body: Uint8Array | undefined): Verdict {
+  /** `body` is the beginning only of frames too large to be read. */
+  #onClientFrame(type: number, body: Uint8Array, isWhole: boolean): Verdict {
     switch (type) {
       case F.Parse:
         this.#unsynced = true;
-        return this.#guard.readParse(body) ?? forward;
+        return this.#guard.readParse(body, isWhole) ?? forward;
       case F.Bind:
         this.#unsynced = true;
-        this.#guard.readBind(body);
+        if (isWhole) this.#guard.readBind(body);
         return forward;
       case F.Execute:
         this.#unsynced = true;
         if (!this.isBusy) this.#runningSinceMs = this.#deps.nowMs();
         this.#executing++;
-        if (this.#guard.limitsRows) this.#replies.pushExecute(this.#guard.readExecute(body));
+        if (this.#guard.limitsRows) this.#replies.pushExecute(isWhole && this.#guard.readExecute(body));
         return forward;
       case F.Sync:
         if (this.#copyingIn) return forward; // a backend in copy-in mode ignores Sync
@@ -351,13 +352,15 @@ export class Relay {
         type === B.ReadyForQuery
           ? this.#onReadyFrame(chunk[at + 5]!)
           : this.#onBackendFrame(type, isWhole && bodiesRead.has(type) ? chunk.subarray(at + 5, at + total) : undefined, total);
+      const passes = verdict === forward || verdict === announce;
       if (verdict !== forward) {
         if (at > from) flowing = this.#client.write(chunk.subarray(from, at)) && flowing;
+        if (verdict === announce) flowing = this.#client.write(rowNotice(this.#rowLimit)) && flowing;
         if (verdict instanceof Uint8Array) flowing = this.#client.write(verdict) && flowing;
-        from = at + taken;
+        from = passes ? at : at + taken;
       }
       this.#backendLeft = total - taken;
-      this.#swallowRest = verdict !== forward;
+      this.#swallowRest = !passes;
       at += taken;
     }
     this.#log?.chunkSent(at);
@@ -378,13 +381,12 @@ export class Relay {
     }
     switch (type) {
       case B.DataRow:
-        return this.#guard.limitsRows ? this.#onRow() : forward;
+        return this.#guard.limitsRows ? this.#onRow(this.#rows.countRow(this.#rowLimit)) : forward;
       case B.CopyData:
-        // One message a row, and one for the trailer of the binary format.
-        return this.#guard.limitsRows && !(this.#copiesBinary && total === copyTrailerBytes) ? this.#onRow() : forward;
+        return this.#guard.limitsRows ? this.#onRow(this.#rows.countCopyData(total, this.#rowLimit)) : forward;
       case B.CommandComplete:
       case B.EmptyQueryResponse:
-        this.#rows = 0;
+        this.#rows.reset();
         this.#copyingIn = false;
         this.#replies.statementDone();
         this.#executed(1);
@@ -394,10 +396,10 @@ export class Relay {
         this.#executed(1);
         return forward;
       case B.BindComplete:
-        this.#rows = 0;
+        this.#rows.reset();
         return forward;
       case B.ErrorResponse:
-        this.#rows = 0;
+        this.#rows.reset();
         this.#copyingIn = false;
         return this.#onError(body);
       case B.ParameterStatus:
@@ -406,7 +408,7 @@ export class Relay {
       case B.CopyInResponse:
         return this.#onCopyIn();
       case B.CopyOutResponse:
-        this.#copiesBinary = body?.[0] === 1;
+        this.#rows.copyBegins(body?.[0] === 1, this.#guard.copyHasHeader);
         return this.#deps.settings().allow_copy ? forward : this.#overrideStatement(copyRefusal());
       case B.CopyBothResponse:
         return this.#deps.settings().allow_copy ? forward : this.#overrideStatement(copyRefusal());
@@ -437,7 +439,7 @@ export class Relay {
     this.#replies.ready();
     this.#traffic.queries++;
     this.#status = status;
-    this.#rows = 0;
+    this.#rows.reset();
     this.#timeout = undefined;
     this.#activeAtMs = this.#deps.nowMs();
     this.#runningSinceMs = this.#activeAtMs;
@@ -447,11 +449,13 @@ export class Relay {
     return forward;
   }
 
-  #onRow(): Verdict {
-    if (this.#replies.currentWrites) return forward;
-    const limit = this.#deps.settings().max_rows_per_query;
-    if (++this.#rows <= limit) return forward;
-    return this.#overrideStatement(new GatewayError("too_many_rows", `query exceeded max_rows_per_query (${limit})`));
+  get #rowLimit(): number {
+    return this.#deps.settings().max_rows_per_query;
+  }
+
+  #onRow(counted: ReturnType<RowBudget["countRow"]>): Verdict {
+    if (counted === exceeds) return this.#overrideStatement(tooManyRows(this.#rowLimit));
+    return counted === nearly ? announce : forward;
   }
 
   #onError(body: Uint8Array | undefined): Verdict {
@@ -496,12 +500,14 @@ export class Relay {
     if (type === B.ErrorResponse) {
       this.#log?.failed(override.error.sqlstate);
       this.#override = undefined;
-      this.#rows = 0;
+      this.#rows.reset();
       this.#executed(this.#executing);
       return encodeRefusal(override.error);
     }
     if (type === B.CommandComplete || type === B.PortalSuspended || type === B.EmptyQueryResponse) {
       override.stage = "ready";
+      // What the client pipelines behind it up to its Sync must be skipped, and what ran before it undone, as after an error of PostgreSQL's own.
+      if (this.#unsynced && this.#replies.owed === 0) this.#backend.write(failingParse);
       this.#log?.failed(override.error.sqlstate);
       this.#replies.statementDone();
       this.#executed(this.#executing);

@@ -38,10 +38,15 @@ export class Replies {
     this.#add({ kind: "execute", writes: [writes], next: 0 });
   }
 
-  /** Whether the statement that runs now writes; false where that is not tracked. */
-  get currentWrites(): boolean {
+  /**
+   * Whether the statement that runs now writes, or one behind it that would be carried out all the same when this one is cut short: the rest
+   * of its string, and what is pipelined up to the next Sync. Only asked where there are row limits; false where it is not tracked.
+   */
+  get mayWrite(): boolean {
     const front = this.#at(0);
-    return front?.writes?.[front.next] ?? false;
+    if (front?.writes?.includes(true, front.next)) return true;
+    for (let at = 1; front?.kind === "execute" && this.#at(at)?.kind === "execute"; at++) if (this.#at(at)?.writes?.[0]) return true;
+    return false;
   }
 
   /** The backend waits for copy data although a Sync went out behind Execute. */

@@ -20,6 +20,7 @@ export interface QueryReading {
 }
 
 const unread: QueryReading = { replacement: undefined, writes: [] };
+const writesUnseen: QueryReading = { replacement: undefined, writes: [true] };
 
 export class StatementGuard {
   readonly #settings: () => DatabaseSettings;
@@ -28,6 +29,8 @@ export class StatementGuard {
   #ddlInFlight = false;
   readonly #ddlStatements = new Set<string>();
   readonly #writingStatements = new Map<string, boolean>();
+  /** Of the last COPY read. */
+  copyHasHeader = false;
   readonly #writingPortals = new Map<string, boolean>();
 
   /** `refuseDdl`: tenant databases do, workspaces do not. */
@@ -47,27 +50,37 @@ export class StatementGuard {
     return type === F.Execute && this.limitsRows;
   }
 
-  /** Reads the body from `from` up to `to` of a Query; `to` = 0 where it is too large to be read. Malformed ones are passed on, as in `readable`. */
+  /**
+   * Reads the body from `from` up to `to` of a Query; `to` = 0 where it is too large to be read, and only its beginning tells whether it writes.
+   * Malformed ones are passed on, as in `readable`.
+   */
   readQuery(chunk: Uint8Array, from: number, to: number): QueryReading {
-    if (to === 0 || !this.#readsSql || chunk[to - 1] !== 0 || chunk.indexOf(0, from) !== to - 1) return unread;
+    if (to === 0) return this.limitsRows && mayWrite(chunk, from) ? writesUnseen : unread;
+    if (!this.#readsSql || chunk[to - 1] !== 0 || chunk.indexOf(0, from) !== to - 1) return unread;
     const summary = summarize(chunk, from, to - 1);
+    if (summary.copy) this.copyHasHeader = summary.copyHeader;
     const refusal = this.#refusalFor(summary);
     if (refusal) return { replacement: encodeQuery(raisingSql(refusal)), writes: [true] };
     if (summary.ddl !== ddlNone && this.#refuseDdl) this.#ddlInFlight = true;
     return { replacement: undefined, writes: summary.writes };
   }
 
-  /** @returns what is sent to the backend instead; undefined = the message as it came. */
-  readParse(body: Uint8Array | undefined): Uint8Array | undefined {
-    if (!body) {
-      this.#writingStatements.clear(); // too large to read even the name: nothing is known to write any more
+  /** `isWhole`: false where only the beginning is there. @returns what is sent to the backend instead; undefined = the message as it came. */
+  readParse(body: Uint8Array, isWhole: boolean): Uint8Array | undefined {
+    if (!isWhole) {
+      const end = body.indexOf(0);
+      if (end < 0)
+        this.#writingStatements.clear(); // not even the name is there
+      else remember(this.#writingStatements, nameOf(body.subarray(0, end)), mayWrite(body, end + 1));
       return undefined;
     }
     const parse = this.#readsSql ? readable(body, decodeParse) : undefined;
     if (!parse) return undefined;
     const summary = summarize(parse.sql);
     const name = nameOf(parse.statement);
-    if (this.limitsRows) remember(this.#writingStatements, name, summary.writes.some(Boolean));
+    // Also without a limit: it may be set while the statement lives.
+    remember(this.#writingStatements, name, summary.writes.includes(true));
+    if (summary.copy) this.copyHasHeader = summary.copyHeader;
     this.#ddlStatements.delete(name);
     const refusal = this.#refusalFor(summary);
     if (refusal) return encodeParse(parse, raisingSql(refusal));
@@ -131,6 +144,12 @@ function ranDdl(fields: ErrorFields | undefined): boolean {
   const context = fields?.get("W")?.split('"\nPL/pgSQL function ')[0]?.concat('"') ?? "";
   const statement = fields?.get("q") ?? /^SQL statement "([\s\S]*)"$/.exec(context)?.[1];
   return statement !== undefined && summarize(fromUtf8(statement)).ddl !== ddlNone;
+}
+
+/** Of a text whose beginning is all there is: unless that shows a statement that reads, it may write. */
+function mayWrite(sql: Uint8Array, from: number): boolean {
+  const { writes, undecided } = summarize(sql, from, sql.length);
+  return writes[0] !== false || (writes.length === 1 && undecided);
 }
 
 /** What a body says, or undefined where it is malformed: such a message is passed on, PostgreSQL has its own answer to it. */

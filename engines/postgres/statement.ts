@@ -14,6 +14,10 @@ export interface StatementSummary {
   /** The most certain of all statements in the text. */
   readonly ddl: DdlCertainty;
   readonly copy: boolean;
+  /** A COPY has HEADER among its words: what it sends first may be no row. */
+  readonly copyHeader: boolean;
+  /** The text ends before the last statement has said what it does: WITH and no verb yet. */
+  readonly undecided: boolean;
   /** For each statement, whether it is an INSERT, UPDATE, DELETE or MERGE, WITH in front of it or not. */
   readonly writes: readonly boolean[];
 }
@@ -46,7 +50,7 @@ interface Keyword {
 /** By length and first letter, so that most words are told from every keyword without being looked at. */
 const keywords: readonly (readonly Keyword[] | undefined)[] = indexKeywords([
   ...[...neverTemporary, ...ownerOnly, ...neverForTenants, ...verbs, ...beforeName, ...beforeObject],
-  ...["CREATE", "ALTER", "DROP", "COPY", "EXPLAIN", "INTO", "TEMP", "TEMPORARY"],
+  ...["CREATE", "ALTER", "DROP", "COPY", "EXPLAIN", "INTO", "TEMP", "TEMPORARY", "HEADER"],
 ]);
 
 /** 1: may begin a word, 2: may only be inside one. */
@@ -74,6 +78,7 @@ class StatementScan {
   selectsInto = false;
   createsInside = false;
   mentionsPgTemp = false;
+  hasHeader = false;
   #previous = "";
   #hasVerb = false;
 
@@ -94,12 +99,17 @@ class StatementScan {
     if (depth === 0 && !this.#hasVerb) this.#lookForVerb(word);
     if (word.startsWith("PG_TEMP")) this.mentionsPgTemp = true;
     if (word === "CREATE" && first === "EXPLAIN") this.createsInside = true;
+    if (word === "HEADER" && first === "COPY") this.hasHeader = true;
     if (depth === 0 && this.#previous === "INTO" && this.selectsInto && (word === "TEMP" || word === "TEMPORARY")) this.selectsInto = false;
     if (depth === 0 && word === "INTO" && (first === "SELECT" || first === "WITH") && this.#previous !== "INSERT" && this.#previous !== "MERGE") {
       this.selectsInto = true;
     }
     if (this.words.length < wordsKept) this.words.push(word);
     this.#previous = word;
+  }
+
+  get isUndecided(): boolean {
+    return !this.#hasVerb;
   }
 
   get ddl(): DdlCertainty {
@@ -117,6 +127,8 @@ class StatementScan {
 export function summarize(sql: Uint8Array, from = 0, to = sql.length): StatementSummary {
   let ddl: DdlCertainty = ddlNone;
   let copy = false;
+  let copyHeader = false;
+  let undecided = false;
   const writes: boolean[] = [];
   let scan = new StatementScan();
   let depth = 0;
@@ -124,6 +136,8 @@ export function summarize(sql: Uint8Array, from = 0, to = sql.length): Statement
     if (scan.words.length === 0) return;
     if (scan.ddl > ddl) ddl = scan.ddl;
     if (scan.words[0] === "COPY") copy = true;
+    if (scan.hasHeader) copyHeader = true;
+    undecided = scan.isUndecided;
     writes.push(scan.writes);
     scan = new StatementScan();
   };
@@ -159,7 +173,7 @@ export function summarize(sql: Uint8Array, from = 0, to = sql.length): Statement
     }
   }
   finish();
-  return { ddl, copy, writes };
+  return { ddl, copy, copyHeader, undecided, writes };
 }
 
 export function isWordStart(c: number): boolean {

@@ -11,6 +11,7 @@ import {
   describePortal,
   execute,
   fieldsOf,
+  flush,
   type Message,
   parse,
   query,
@@ -179,11 +180,100 @@ export function describeLimits(fleetOf: () => Fleet): void {
         wire.end();
       });
 
+      it("is never applied to a statement that writes, however long its text, nor to one that was prepared before the limit", async () => {
+        const wide = "x".repeat(80_000);
+        const values = Array.from({ length: 9 }, (_, i) => `('w${i}')`).join(", ");
+        await client.query("BEGIN");
+        for (const sql of [
+          `INSERT INTO accounts (name) VALUES ${values}, ('${wide}') RETURNING id`,
+          `/* ${wide} */ WITH n AS (SELECT generate_series(1, 9) AS i) INSERT INTO accounts (name) SELECT 'v' || i FROM n RETURNING id`,
+          `WITH n AS (SELECT '${wide}' AS wide, generate_series(1, 9) AS i) UPDATE accounts SET balance = 2 FROM n WHERE i = 1 RETURNING id`,
+        ]) {
+          expect((await client.query(sql)).rowCount).toBeGreaterThan(3);
+          expect((await client.query(sql.replace("RETURNING id", "RETURNING $1::int"), [1])).rowCount).toBeGreaterThan(3);
+        }
+        await client.query("ROLLBACK");
+        for (const sql of [`SELECT '${wide}', generate_series(1, 9)`, `SELECT '${wide}', generate_series(1, $1::int)`]) {
+          expect(await refusal(client.query(sql, sql.includes("$1") ? [9] : []))).toEqual(["54000", message]);
+        }
+        await set({ max_rows_per_query: 0 }, "SELECT generate_series(1, 4)", undefined);
+        const wire = await login();
+        wire.send(
+          parse("read", "SELECT generate_series(1, 9)"),
+          parse("write", "INSERT INTO accounts (name) SELECT 'p' FROM generate_series(1, 9) RETURNING id"),
+          sync,
+        );
+        await wire.readUntil("Z");
+        await set({ max_rows_per_query: 3 }, "SELECT generate_series(1, 4)", "54000");
+        wire.send(query("BEGIN"), bind("", "write"), execute(), sync, query("ROLLBACK"), bind("", "read"), execute(), sync);
+        const messages = await wire.readUntil("Z", 4);
+        expect(types(messages)).toMatch(/^CZ2D{9}CZCZ2DDDEZ$/);
+        wire.end();
+      });
+
+      it("never tells of a failure where something behind it is carried out: that statement is let through", async () => {
+        await client.query("DELETE FROM accounts WHERE name = 'behind'");
+        const count = async () => (await client.query("SELECT count(*)::int AS n FROM accounts WHERE name = 'behind'")).rows[0].n as number;
+        const results = await client.query("SELECT generate_series(1, 9); INSERT INTO accounts (name) VALUES ('behind')");
+        expect((results as unknown as pg.QueryResult[]).map(({ rowCount }) => rowCount)).toEqual([9, 1]);
+        expect(await count()).toBe(1);
+        const wire = await login();
+        wire.send(statement("SELECT generate_series(1, 9)"), statement("INSERT INTO accounts (name) VALUES ('behind')"), sync);
+        expect(types(await wire.readUntil("Z"))).toBe("12TD".concat("D".repeat(8), "C12nCZ"));
+        expect(await count()).toBe(2);
+        // Sent once the limit was told: skipped, as PostgreSQL skips after an error.
+        wire.send(statement("INSERT INTO accounts (name) VALUES ('behind')"), statement("SELECT generate_series(1, 9)"), flush);
+        await wire.readUntil("E");
+        wire.send(statement("INSERT INTO accounts (name) VALUES ('behind')"), sync, query("SELECT 1"));
+        expect(types(await wire.readUntil("Z", 2))).toBe("ZTDCZ");
+        wire.end();
+        expect(await count()).toBe(2);
+      });
+
+      it("tells who asked for it when most of the budget is used up", async () => {
+        await set({ max_rows_per_query: 10 }, "SELECT generate_series(1, 4)", undefined);
+        const notices: string[] = [];
+        const asking = await connect(fleet.gateway, target, { options: "-c tenantry.row_notice=on" });
+        asking.on("notice", (notice) => notices.push(`${notice.severity} ${notice.code} ${notice.message}`));
+        await until(async () => (await refusal(asking.query("SELECT generate_series(1, 11)")).catch(() => []))[0] === "54000");
+        notices.length = 0;
+        expect((await asking.query("SELECT generate_series(1, 7)")).rowCount).toBe(7);
+        expect(notices).toEqual([]);
+        for (const [sql, values] of [
+          ["SELECT generate_series(1, 8)", []],
+          ["SELECT generate_series(1, $1::int)", [10]],
+        ] as const) {
+          expect((await asking.query(sql, [...values])).rowCount).toBeGreaterThan(7);
+          expect(notices.splice(0)).toEqual(["NOTICE 01000 query has used 80% of max_rows_per_query (10)"]);
+        }
+        await asking.end();
+        const shown = await psql(fleet.gateway, { ...target, options: "options='-c tenantry.row_notice=on'" }, "SELECT generate_series(1, 9)");
+        expect(shown.stderr).toContain("NOTICE:  01000: query has used 80% of max_rows_per_query (10)");
+        const silent = await psql(fleet.gateway, target, "SELECT generate_series(1, 9)");
+        expect(silent.stderr).toBe("");
+        await set({ max_rows_per_query: 3 }, "SELECT generate_series(1, 4)", "54000");
+      });
+
       it("holds for COPY TO", async () => {
         await set({ allow_copy: true }, "SELECT 1", undefined);
         await until(async () => (await psqlScript(fleet.gateway, target, "\\copy (SELECT 1) to stdout\n")).stderr === "");
         const shown = await psqlScript(fleet.gateway, target, "\\copy (SELECT generate_series(1, 1000)) to stdout\n");
         expect(shown.stderr).toContain(message);
+        // The header line is no row, nor is what begins and ends the binary format.
+        for (const options of ["(FORMAT csv, HEADER)", "(FORMAT text, HEADER true)", "(FORMAT binary)", "CSV HEADER"]) {
+          const whole = await psqlScript(
+            fleet.gateway,
+            target,
+            `\\copy (SELECT generate_series(1, 3) AS n) to /dev/null ${options.startsWith("(") ? "with " : ""}${options}\n`,
+          );
+          expect([options, whole.stderr]).toEqual([options, ""]);
+          const cut = await psqlScript(
+            fleet.gateway,
+            target,
+            `\\copy (SELECT generate_series(1, 4) AS n) to /dev/null ${options.startsWith("(") ? "with " : ""}${options}\n`,
+          );
+          expect([options, cut.stderr]).toEqual([options, expect.stringContaining(message)]);
+        }
         await fleet.setSettings({ allow_copy: false });
       });
     });
@@ -203,6 +293,48 @@ export function describeLimits(fleetOf: () => Fleet): void {
         await client.query("RESET statement_timeout");
         const shown = await psql(fleet.gateway, target, "SET statement_timeout = 0", "SELECT pg_sleep(60)");
         expect(shown.stderr).toContain(`ERROR:  57014: ${message}`);
+      });
+
+      it("ends what waits in a function, a DO block, for a lock, for an advisory lock, in a pipeline, in each FETCH and portal", async () => {
+        const holder = await connect(fleet.gateway, target);
+        await holder.query("BEGIN; LOCK TABLE accounts IN ACCESS EXCLUSIVE MODE; SELECT pg_advisory_xact_lock(4711)");
+        for (const sql of [
+          "SET statement_timeout = 0; SELECT pg_sleep(60)",
+          "SELECT set_config('statement_timeout', '0', false); SELECT pg_sleep(60)",
+          "DO $$BEGIN PERFORM set_config('statement_timeout', '0', false); LOOP PERFORM 1; END LOOP; END$$",
+          "DO $$BEGIN PERFORM pg_sleep(60); EXCEPTION WHEN OTHERS THEN PERFORM pg_sleep(60); END$$",
+          "SELECT count(*) FROM generate_series(1, 100000000000) g",
+          "SELECT * FROM accounts",
+          "SELECT pg_advisory_lock(4711)",
+          "WITH RECURSIVE r AS (SELECT 1 UNION ALL SELECT 1 FROM r) SELECT count(*) FROM r",
+        ]) {
+          expect([sql, ...(await refusal(client.query(sql)))]).toEqual([sql, "57014", message]);
+          expect((await client.query("SELECT 1 AS one")).rows).toEqual([{ one: 1 }]);
+        }
+        await holder.end();
+        const wire = await login();
+        wire.send(statement("SELECT 1"), statement("SELECT pg_sleep(60)"), statement("SELECT 2"), sync, query("SELECT 3"));
+        const messages = await wire.readUntil("Z", 2);
+        expect(types(messages)).toMatch(/^12TDC12T?EZTDCZ$/);
+        expect(fieldsOf(messages.find(({ type }) => type === "E"))).toMatchObject({ C: "57014", M: message });
+        wire.send(
+          query("BEGIN; DECLARE slow CURSOR FOR SELECT pg_sleep(0.2) FROM generate_series(1, 9)"),
+          query("FETCH 1 FROM slow"),
+          query("FETCH 8 FROM slow"),
+        );
+        const fetched = await wire.readUntil("Z", 3);
+        expect(types(fetched)).toMatch(/^CCZTDCZT?D*EZ$/);
+        wire.send(
+          query("ROLLBACK"),
+          parse("", "SELECT pg_sleep(0.2) FROM generate_series(1, 9)"),
+          bind("", ""),
+          execute("", 1),
+          execute("", 8),
+          sync,
+        );
+        expect(types(await wire.readUntil("Z", 2))).toMatch(/^CZ12D*s?D*EZ$/);
+        wire.end();
+        await client.query("RESET statement_timeout");
       });
 
       it("leaves an open transaction failed", async () => {
