@@ -1,4 +1,4 @@
-/** Cancel keys: ours, random in every bit, compared in constant time, worth nothing to anyone but the session they were made for. */
+/** Cancel keys: the secret is ours, random in every bit, compared in constant time, worth nothing to anyone but the session it was made for. */
 import type { Crypto } from "./crypto.ts";
 
 export interface Cancellable {
@@ -12,36 +12,52 @@ export interface CancelKey {
   readonly secret: Uint8Array;
 }
 
+/** What a session's key is to look like. */
+export interface CancelKeyShape {
+  /** The server's own process id of the session, which clients name in `pg_cancel_backend` and look for in `pg_locks`; none is made up. */
+  readonly pid: number | undefined;
+  readonly secretBytes: number;
+}
+
+interface Entry {
+  readonly secret: Uint8Array;
+  readonly session: Cancellable;
+}
+
 export class CancelRegistry {
   readonly #crypto: Crypto;
-  readonly #sessions = new Map<number, { secret: Uint8Array; session: Cancellable }>();
+  /** Several servers may each have a process of the same id. */
+  readonly #sessions = new Map<number, readonly Entry[]>();
 
   constructor(crypto: Crypto) {
     this.#crypto = crypto;
   }
 
-  /** A new key for a session, unique among the live ones. */
-  register(session: Cancellable, secretBytes: number): CancelKey {
+  register(session: Cancellable, { pid = this.#freshPid(), secretBytes }: CancelKeyShape): CancelKey {
     const secret = this.#crypto.randomBytes(secretBytes);
-    for (;;) {
-      const random = this.#crypto.randomBytes(4);
-      // Positive and not zero: drivers print it as a process id.
-      const pid = (((random[0]! & 0x7f) << 24) | (random[1]! << 16) | (random[2]! << 8) | random[3]!) >>> 0;
-      if (pid === 0 || this.#sessions.has(pid)) continue;
-      this.#sessions.set(pid, { secret, session });
-      return { pid, secret };
-    }
+    this.#sessions.set(pid, [...(this.#sessions.get(pid) ?? []), { secret, session }]);
+    return { pid, secret };
   }
 
   unregister(key: CancelKey): void {
-    this.#sessions.delete(key.pid);
+    const others = (this.#sessions.get(key.pid) ?? []).filter(({ secret }) => secret !== key.secret);
+    if (others.length > 0) this.#sessions.set(key.pid, others);
+    else this.#sessions.delete(key.pid);
   }
 
   /** Passes a request on to the session it belongs to. @returns false for a wrong key: nothing is done then, and the client is not told. */
   request(pid: number, secret: Uint8Array): boolean {
-    const entry = this.#sessions.get(pid);
-    if (!entry || !this.#crypto.equal(entry.secret, secret)) return false;
-    entry.session.cancel();
-    return true;
+    const entry = this.#sessions.get(pid)?.find((each) => this.#crypto.equal(each.secret, secret));
+    entry?.session.cancel();
+    return entry !== undefined;
+  }
+
+  #freshPid(): number {
+    for (;;) {
+      const random = this.#crypto.randomBytes(4);
+      // Positive and not zero: drivers print it as a process id.
+      const pid = (((random[0]! & 0x7f) << 24) | (random[1]! << 16) | (random[2]! << 8) | random[3]!) >>> 0;
+      if (pid !== 0 && !this.#sessions.has(pid)) return pid;
+    }
   }
 }

@@ -1,6 +1,6 @@
 /** What an engine gives the data path. core/session.ts calls these in order; everything protocol-specific is behind them. */
 import type { BytePipe } from "./byte-pipe.ts";
-import type { CancelKey } from "./cancel.ts";
+import type { CancelKey, CancelKeyShape } from "./cancel.ts";
 import type { GatewayError } from "./errors.ts";
 import type { Grant, Identity } from "./identity.ts";
 import type { EngineName } from "./model.ts";
@@ -56,8 +56,8 @@ export interface FullEngine<Login extends LoginRequest = LoginRequest, Lease ext
   authorize(login: Login, identity: Identity, signal: AbortSignal): Promise<Grant>;
   /** @throws {GatewayError} backend_unreachable, no_backend_slot */
   lease(login: Login, grant: Grant, signal: AbortSignal): Promise<Lease>;
-  /** How long a cancel key this client understands. */
-  cancelSecretBytes(login: Login): number;
+  /** The cancel key this client understands. */
+  cancelKeyShape(login: Login, lease: Lease): CancelKeyShape;
   /** Tells the client that it is in, and starts relaying. */
   relay(login: Login, grant: Grant, lease: Lease, cancelKey: CancelKey, sessionId: string): RunningRelay;
   /** The refusal as this protocol's last message; undefined where it has none to send. */

@@ -59,7 +59,7 @@ export async function runSession<Login extends LoginRequest, Lease extends Engin
     const askedAtMs = deps.clock.nowMs();
     lease = await engine.lease(login, grant, signal);
     deps.sessions.metrics.waits.observe((deps.clock.nowMs() - askedAtMs) / 1000);
-    cancelKey = deps.cancels.register(session, engine.cancelSecretBytes(login));
+    cancelKey = deps.cancels.register(session, engine.cancelKeyShape(login, lease));
     const relay = engine.relay(login, grant, lease, cancelKey, session.id);
     session.started(relay);
     deps.sessions.metrics.loginEnded(engine.name, "ok");

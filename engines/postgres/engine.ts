@@ -89,7 +89,8 @@ export function createPostgresEngine(deps: PostgresEngineDeps): FullEngine<Postg
       return await whileThere(login, signal, (present) => deps.pool.acquire(request, present));
     },
 
-    cancelSecretBytes: (login) => (login.startup.protocolMinor >= 2 ? 32 : 4),
+    // A server that gave no key has 0 here.
+    cancelKeyShape: (login, { backend }) => ({ pid: backend.key.pid || undefined, secretBytes: login.startup.protocolMinor >= 2 ? 32 : 4 }),
 
     relay(login, grant, lease, cancelKey, sessionId) {
       const { backend } = lease;

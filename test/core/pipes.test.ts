@@ -104,7 +104,7 @@ describe("cancel registry", () => {
   it("calls the one session whose number and key are both right, while it is registered", () => {
     const registry = new CancelRegistry(testCrypto);
     const calls: string[] = [];
-    const [a, b] = ["a", "b"].map((name) => registry.register({ cancel: () => calls.push(name) }, 32));
+    const [a, b] = ["a", "b"].map((name) => registry.register({ cancel: () => calls.push(name) }, { pid: undefined, secretBytes: 32 }));
     registry.request(a!.pid, b!.secret);
     registry.request(a!.pid, a!.secret.subarray(0, 31));
     registry.request(a!.pid, new Uint8Array(0));
@@ -116,10 +116,23 @@ describe("cancel registry", () => {
     expect(calls).toEqual(["b"]);
   });
 
+  it("tells sessions of the same number apart by their keys: two servers may each have a process of that id", () => {
+    const registry = new CancelRegistry(testCrypto);
+    const calls: string[] = [];
+    const [a, b] = ["a", "b"].map((name) => registry.register({ cancel: () => calls.push(name) }, { pid: 4711, secretBytes: 4 }));
+    expect([a!.pid, b!.pid]).toEqual([4711, 4711]);
+    expect([registry.request(4711, b!.secret), registry.request(4711, a!.secret)]).toEqual([true, true]);
+    registry.unregister(a!);
+    expect([registry.request(4711, a!.secret), registry.request(4711, b!.secret)]).toEqual([false, true]);
+    registry.unregister(b!);
+    expect(registry.request(4711, b!.secret)).toBe(false);
+    expect(calls).toEqual(["b", "a", "b"]);
+  });
+
   it("gives out positive numbers that are all different, drawing again for 0 and those in use", () => {
     const draws = [0, 5, 5, 0x80000005, 6].map((value) => Uint8Array.of(value >>> 24, value >>> 16, value >>> 8, value));
     const registry = new CancelRegistry({ ...testCrypto, randomBytes: (length) => (length === 4 ? draws.shift()! : new Uint8Array(length)) });
-    expect([1, 2].map(() => registry.register({ cancel: () => undefined }, 32).pid)).toEqual([5, 6]);
+    expect([1, 2].map(() => registry.register({ cancel: () => undefined }, { pid: undefined, secretBytes: 32 }).pid)).toEqual([5, 6]);
   });
 });
 

@@ -233,6 +233,7 @@ export function describeProtocol(fleetOf: () => Fleet): void {
       ] as const) {
         const wire = await login({}, version);
         const { pid, secret } = wire.key!;
+        expect(await value(wire, "SELECT pg_backend_pid()")).toBe(String(pid)); // drivers cancel and look for themselves by it
         wire.send(query(`SELECT pg_sleep(60) /* ${mark} */`));
         await until(running(mark));
         for (const wrong of [secret.map((byte) => byte ^ 1), secret.subarray(1), Buffer.concat([secret, secret])]) {

@@ -21,7 +21,7 @@ function fatal(sqlstate: string, text: string) {
 }
 
 describe("login", () => {
-  it("tells the client its parameters, a key of our own and that it is ready", async () => {
+  it("tells the client its parameters, the server's process id with a key of our own, and that it is ready", async () => {
     const world = await World.create();
     const client = await world.client();
     expect(client.types).toBe("RRRRSSSKZ");
@@ -30,8 +30,9 @@ describe("login", () => {
       "client_encoding\0UTF8\0",
       "DateStyle\0ISO, MDY\0",
     ]);
-    expect(client.key.pid).not.toBe(world.server.last.pid);
+    expect(client.key.pid).toBe(world.server.last.pid);
     expect(client.key.secret).toHaveLength(4);
+    expect(Buffer.from(client.key.secret)).not.toEqual(Buffer.from(world.server.last.secret));
     expect(Object.fromEntries(world.server.last.startup)).toEqual({ user: "tdb_myappwayne_admin", database: "tdb_myappwayne" });
     client.pipe.destroy();
     await world.end();
