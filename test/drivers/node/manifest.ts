@@ -3,7 +3,7 @@ import { cp, readdir } from "node:fs/promises";
 import { join } from "node:path";
 import { launchers, type RuntimeUnderTest } from "../../e2e/support/gateway.ts";
 import { installed, makeWorkDir, must, reasonOf, sourceDir } from "../support/install.ts";
-import type { Command, Language, Row } from "../support/language.ts";
+import type { Command, Language, Row, Snippet } from "../support/language.ts";
 
 let workDir = "";
 
@@ -30,19 +30,43 @@ function inFunction(more = ""): (text: string) => string {
   return (text) => `(async () => {\n${text}${more}})();\n`;
 }
 
+/** A driver whose snippet prints `rows`, or one that makes Alice. */
+function snippet(file: string, proof: "reads" | "writes", more: Partial<Snippet> = {}): Snippet {
+  return { files: [file], commands: [runs("node", file)], complete: inFunction(proof === "reads" ? "console.log(rows);\n" : ""), proof, ...more };
+}
+
 const rows: readonly Row[] = [
-  {
-    name: "pg",
-    snippet: {
-      files: ["pg.cjs"],
-      commands: [runs("node", "pg.cjs")],
-      complete: inFunction("console.log(rows);\n"),
-      proof: "reads",
-    },
-    checks: runs("node", "pg.mjs"),
-  },
+  { name: "pg", snippet: snippet("pg.cjs", "reads"), checks: runs("node", "pg.mjs") },
   { name: "pg (Deno)", checks: runs("deno", "pg.mjs") },
   { name: "pg (Bun)", checks: runs("bun", "pg.mjs") },
+  {
+    name: "Sequelize",
+    snippet: snippet("sequelize.cjs", "writes", {
+      complete: inFunction("await sequelize.close();\n"),
+      workspace: [
+        'ALTER TABLE accounts ADD COLUMN "createdAt" TIMESTAMPTZ NOT NULL DEFAULT now()',
+        'ALTER TABLE accounts ADD COLUMN "updatedAt" TIMESTAMPTZ NOT NULL DEFAULT now()',
+      ],
+    }),
+    checks: runs("node", "sequelize.mjs"),
+  },
+  { name: "Drizzle", snippet: snippet("drizzle.cjs", "reads"), checks: runs("node", "drizzle.mjs") },
+  { name: "Knex", snippet: snippet("knex.cjs", "reads"), checks: runs("node", "knex.mjs") },
+  { name: "TypeORM", snippet: snippet("typeorm.cjs", "writes"), checks: runs("node", "typeorm.mjs") },
+  { name: "Kysely", snippet: snippet("kysely.cjs", "reads"), checks: runs("node", "kysely.mjs") },
+  { name: "pg-promise", snippet: snippet("pg-promise.cjs", "reads"), checks: runs("node", "pg-promise.mjs") },
+  { name: "postgres.js", snippet: snippet("postgres.cjs", "reads"), checks: runs("node", "postgres.mjs") },
+  { name: "postgres.js (Deno)", checks: runs("deno", "postgres.mjs") },
+  { name: "postgres.js (Bun)", checks: runs("bun", "postgres.mjs") },
+  {
+    name: "Bun.SQL",
+    snippet: snippet("bun-sql.mjs", "reads", { commands: [runs("bun", "bun-sql.mjs")], complete: (text) => `${text}console.log(rows);\n` }),
+    checks: runs("bun", "bun-sql.mjs"),
+  },
+  {
+    name: "deno-postgres",
+    absent: "it is published on jsr.io and deno.land only, and these tests install from the npm registry",
+  },
 ];
 
 export const node: Language = { name: "JavaScript", guide: "javascript", prepare, workDir: () => workDir, rows };

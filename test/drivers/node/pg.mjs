@@ -1,8 +1,8 @@
 /** node-postgres: what applications do with it. */
 import { strictEqual as is, match, ok, deepStrictEqual as same } from "node:assert";
-import { createRequire } from "node:module";
 import pg from "pg";
 import { ca, failure, globex, report, samples, until, wayne } from "./report.mjs";
+import { versionOf } from "./versions.mjs";
 
 const { host, port, user, password, database } = wayne;
 const config = { host, port, user, password, database, ssl: { ca } };
@@ -28,7 +28,7 @@ async function withPool(work, more = {}) {
   }
 }
 
-const version = createRequire(import.meta.url)("pg/package.json").version;
+const version = versionOf("pg");
 
 await report(version, {
   types: () =>

@@ -50,6 +50,8 @@ export interface Row {
   readonly migration?: Migration;
   /** This one needs more than the language does. @returns why it cannot be run here, if so. */
   readonly prepare?: () => Promise<string | undefined>;
+  /** Why it is listed and never run. */
+  readonly absent?: string;
   /** For the table: what somebody should know. */
   readonly note?: string;
 }
