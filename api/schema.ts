@@ -13,7 +13,8 @@ export const Name = z
   .trim()
   .min(1, "must not be empty")
   .max(100, "must have at most 100 characters")
-  .regex(printable, "must not contain control characters");
+  .regex(printable, "must not contain control characters")
+  .openapi({ pattern: printable.source }); // without the flag, which JSON Schema's patterns have anyway
 export const Email = z.email("must be an e-mail address").max(254, "must have at most 254 characters").openapi({ example: "ada@example.com" });
 export const Password = z
   .string()
@@ -65,7 +66,7 @@ export const PageQuery = z.strictObject({
     .max(1024)
     .regex(printable, "must be a next_cursor of an earlier answer")
     .optional()
-    .openapi({ description: "`next_cursor` of the answer before." }),
+    .openapi({ description: "`next_cursor` of the answer before.", pattern: printable.source }),
 });
 
 export const WorkspaceParams = z.object({ id: z.string().openapi({ description: "Name or `ws_` id.", example: "myapp" }) });
