@@ -6,6 +6,7 @@ import type { ApiContext, ApiDeps, ApiEnv } from "./context.ts";
 import { serveDocs, serveDocsFile } from "./docs.ts";
 import { assertEveryRouteHasPolicy, type PolicyRow, policyTable } from "./endpoint.ts";
 import { answerError, refuseInvalid } from "./envelope.ts";
+import { withExamples } from "./openapi-examples.ts";
 import { refuseForeignOrigin } from "./origin.ts";
 import { defaultRateLimits, makeRateLimiter } from "./rate-limit.ts";
 import { accountEndpoints } from "./routes/accounts.ts";
@@ -121,5 +122,5 @@ function describeApi(app: Pick<OpenAPIHono<ApiEnv>, "getOpenAPI31Document" | "op
   const operator = { type: "http" as const, scheme: "bearer", description: "`operator_token` of the gateway's configuration." };
   const metrics = { type: "http" as const, scheme: "bearer", description: "`metrics_token` of the configuration; not needed on loopback." };
   const securitySchemes = { api_key: apiKey, operator_token: operator, metrics_token: metrics };
-  return { ...document, components: { ...document.components, securitySchemes } };
+  return withExamples({ ...document, components: { ...document.components, securitySchemes } });
 }

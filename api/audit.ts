@@ -50,7 +50,7 @@ export function recordChanges(route: { readonly method: string; readonly path: s
   return async (c, next) => {
     await next();
     const { operations, log } = c.var.api;
-    if (!isChange || !operations || (c.res.status >= 400 && c.res.status < 500)) return;
+    if (!isChange || !operations || c.var.isReplay || (c.res.status >= 400 && c.res.status < 500)) return;
     const entry = await describeChange(c, action);
     if (!entry) return;
     await operations

@@ -2,6 +2,7 @@
 import type { Context } from "hono";
 import type { Clock } from "../core/clock.ts";
 import type { ControlPlane } from "../core/control-plane.ts";
+import type { Idempotency } from "../core/idempotency.ts";
 import type { Imports } from "../core/imports.ts";
 import type { Log } from "../core/log.ts";
 import type { Account, Credential, Tenant, Workspace } from "../core/model.ts";
@@ -48,6 +49,8 @@ export interface ApiDeps {
   readonly signupEnabled: boolean;
   /** The gateway around the API; without it its routes are forbidden and changes are not recorded. */
   readonly operations?: Operations | undefined;
+  /** What is remembered of requests with an Idempotency-Key; without it the header has no effect. */
+  readonly idempotency?: Idempotency | undefined;
   /** What ran in the databases; without it its routes are forbidden. */
   readonly history?: QueryHistory | undefined;
   /** The configured tokens as of the last reload. */
@@ -82,6 +85,8 @@ export interface ApiEnv {
     api: ApiDeps;
     limiter: RateLimiter;
     requestId: string;
+    /** The answer is that of an earlier request: nothing was done. */
+    isReplay: boolean | undefined;
     /** Fields of a successful answer, for the record of changes. */
     answered: Readonly<Record<string, unknown>> | undefined;
     /** Set on every route that is for keys and sessions. */

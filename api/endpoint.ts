@@ -5,6 +5,7 @@ import { GatewayError } from "../core/errors.ts";
 import { recordChanges } from "./audit.ts";
 import type { ApiEnv } from "./context.ts";
 import { ErrorAnswer } from "./envelope.ts";
+import { answerOnce, idempotencyKeyParameter } from "./idempotency.ts";
 import { enforce, type Policy } from "./policy.ts";
 
 export interface EndpointOptions {
@@ -25,17 +26,25 @@ const policies = new WeakMap<object, Policy>();
 /** Statements and their parameters may be larger than other bodies. */
 export const queryBodyBytes = 10 * 1024 * 1024;
 
-/** Checks run in this order: authentication and policy, body size, input, handler; then the change is recorded. */
+/** Checks run in this order: authentication and policy, body size, Idempotency-Key, input, handler; then the change is recorded. */
 export function endpoint<P extends string, R extends Omit<RouteConfig, "path" | "middleware"> & { path: P }>(
   options: EndpointOptions,
   route: R,
   handler: RouteHandler<R, ApiEnv>,
 ): { route: R; handler: RouteHandler<R, ApiEnv> } {
+  // Whoever is not known has no secret to seal an answer with.
+  const isRepeatable = route.method === "post" && !["open", "operator", "metrics"].includes(options.policy.who);
   const documented = {
     ...route,
     security: securityOf(options.policy),
     responses: { ...route.responses, default: errorResponse },
-    middleware: [enforce(options.policy), recordChanges(route), limitBody(options.maxBodyBytes ?? 1024 * 1024)],
+    ...(isRepeatable && { parameters: [idempotencyKeyParameter, ...(route.parameters ?? [])] }),
+    middleware: [
+      enforce(options.policy),
+      recordChanges(route),
+      limitBody(options.maxBodyBytes ?? 1024 * 1024),
+      ...(isRepeatable ? [answerOnce()] : []),
+    ],
   };
   policies.set(documented, options.policy);
   return { route: documented, handler };

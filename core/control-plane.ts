@@ -143,7 +143,13 @@ export interface ControlPlane {
   deleteWorkspace(projectId: string, workspace: string): Promise<void>;
   queryWorkspace(projectId: string, workspace: string, role: Role, request: QueryRequest): Promise<QueryAnswer>;
   getWorkspaceSettings(projectId: string, workspace: string): Promise<DatabaseSettings>;
-  updateWorkspaceSettings(projectId: string, workspace: string, patch: Partial<DatabaseSettings>): Promise<DatabaseSettings>;
+  /** `check` sees the settings in force under the lock that the change is made under; what it throws leaves them as they are. */
+  updateWorkspaceSettings(
+    projectId: string,
+    workspace: string,
+    patch: Partial<DatabaseSettings>,
+    check?: (current: DatabaseSettings) => Promise<void>,
+  ): Promise<DatabaseSettings>;
 
   /** Reads new captured DDL first, so the answer is never behind the workspace. */
   listBlueprints(projectId: string, page: Page): Promise<Listing<BlueprintSummary>>;
@@ -177,6 +183,7 @@ export interface ControlPlane {
     tenantId: string,
     patch: { readonly [K in keyof DatabaseSettings]?: DatabaseSettings[K] | null },
     blueprint?: string,
+    check?: (current: DatabaseSettings) => Promise<void>,
   ): Promise<DatabaseSettings>;
 
   /** Records the job and its tenants, then returns; the work goes on in the job queue, on any instance. */

@@ -19,6 +19,7 @@ import { createImports } from "./imports/imports.ts";
 import { type Listeners, openListeners } from "./listeners.ts";
 import { loadMasterKeys, masterKeyPath } from "./master-key.ts";
 import { listenError } from "./open-port.ts";
+import { createIdempotency } from "./operations/idempotency.ts";
 import { createOperations } from "./operations/operations.ts";
 import { outboundRules } from "./outbound/outbound.ts";
 import { openQueryLog } from "./query-log/open.ts";
@@ -149,8 +150,15 @@ async function assemble(options: StartOptions, cleanup: Cleanup): Promise<Gatewa
     queries: queryLog.queries,
   });
   cleanup.add("operations", () => operations.stop());
-  const apiPort =
-    config.api_port < 0 ? undefined : await openApi({ ...options, control, imports, info, operations, history: queryLog.history, inForce }, doors);
+  const served = {
+    control,
+    imports,
+    info,
+    operations,
+    history: queryLog.history,
+    idempotency: createIdempotency(store.db, clock),
+  };
+  const apiPort = config.api_port < 0 ? undefined : await openApi({ ...options, served, inForce }, doors);
   if (apiPort !== undefined) info.apiUrl = `http://${urlHost(config)}:${apiPort}`;
   return {
     control,
@@ -239,21 +247,18 @@ function reloadableControlConfig(config: Config) {
   };
 }
 
-interface OpenApiDeps extends StartOptions, Pick<ApiDeps, "control" | "imports" | "info" | "operations" | "history"> {
+interface OpenApiDeps extends StartOptions {
+  readonly served: Omit<ApiDeps, "clock" | "log" | "tokens" | "signupEnabled" | "rateLimits">;
   /** The configuration as of the last reload. */
   readonly inForce: () => Config;
 }
 
 async function openApi(deps: OpenApiDeps, doors: Doors): Promise<number> {
-  const { config, control, imports, clock, log, info, operations, history, inForce } = deps;
+  const { config, served, clock, log, inForce } = deps;
   const app = createApi({
-    control,
-    imports,
+    ...served,
     clock,
     log,
-    info,
-    operations,
-    history,
     tokens: () => ({ operator: inForce().operator_token, metrics: inForce().metrics_token }),
     get signupEnabled() {
       return inForce().signup_enabled;

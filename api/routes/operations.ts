@@ -7,6 +7,7 @@ import type { AuditEntry, Operations, SessionInfo } from "../../core/operations.
 import type { ApiContext } from "../context.ts";
 import { endpoint } from "../endpoint.ts";
 import { answer, ok, paging } from "../envelope.ts";
+import { pageOf } from "../page-of.ts";
 import { notFound } from "../policy.ts";
 import { isoTime, readPage } from "../present.ts";
 import { PageQuery, RoleField, Time } from "../schema.ts";
@@ -57,11 +58,13 @@ const sessions = endpoint(
     path: "/sessions",
     tags: ["Operations"],
     summary: "Who is connected to the project's databases, on this instance",
+    request: { query: PageQuery },
     responses: { 200: answer(200, "Sessions, the oldest first", { sessions: z.array(Session), ...paging }) },
   },
   async (c) => {
-    const found = (await operationsOf(c).listSessions(c.var.access.projectId)).map(presentSession);
-    return ok(c, { sessions: found, count: found.length, next_cursor: null });
+    const found = await operationsOf(c).listSessions(c.var.access.projectId);
+    const { items, ...page } = pageOf(found, c.req.valid("query"), ({ connectedAt, id }) => `${isoTime(connectedAt)} ${id}`);
+    return ok(c, { sessions: items.map(presentSession), ...page });
   },
 );
 
@@ -109,11 +112,12 @@ const bans = endpoint(
     path: "/bans",
     tags: ["Operations"],
     summary: "Addresses banned from the database ports for wrong passwords",
+    request: { query: PageQuery },
     responses: { 200: answer(200, "Bans in force; IPv6 by /64", { bans: z.array(Ban), ...paging }) },
   },
   async (c) => {
-    const found = (await operationsOf(c).listBans()).map(({ address, secondsLeft }) => ({ ip: address, retry_after_s: secondsLeft }));
-    return ok(c, { bans: found, count: found.length, next_cursor: null });
+    const { items, ...page } = pageOf(await operationsOf(c).listBans(), c.req.valid("query"), ({ address }) => address);
+    return ok(c, { bans: items.map(({ address, secondsLeft }) => ({ ip: address, retry_after_s: secondsLeft })), ...page });
   },
 );
 
@@ -157,13 +161,15 @@ const clusters = endpoint(
     path: "/clusters",
     tags: ["Operations"],
     summary: "The servers that host databases, and how full they are",
+    request: { query: PageQuery },
     responses: { 200: answer(200, "Clusters", { clusters: z.array(Cluster), ...paging }) },
   },
   async (c) => {
     const found = (await operationsOf(c).listClusters()).map(({ id, name, databases, budget, open, idle, leased, waiting }) => {
       return { id, name, databases, backend_budget: budget, backends: { open, idle, leased }, waiting_clients: waiting };
     });
-    return ok(c, { clusters: found, count: found.length, next_cursor: null });
+    const { items, ...page } = pageOf(found, c.req.valid("query"), ({ id }) => id);
+    return ok(c, { clusters: items, ...page });
   },
 );
 

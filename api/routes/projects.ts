@@ -3,8 +3,9 @@ import { z } from "@hono/zod-openapi";
 import type { ApiContext } from "../context.ts";
 import { endpoint } from "../endpoint.ts";
 import { answer, badInput, created, ok, paging } from "../envelope.ts";
-import { presentProject } from "../present.ts";
-import { Name, newProjectFields, Project } from "../schema.ts";
+import { pageOf } from "../page-of.ts";
+import { isoTime, presentProject } from "../present.ts";
+import { Name, newProjectFields, PageQuery, Project } from "../schema.ts";
 
 const tags = ["Projects"];
 const params = z.object({ id: z.string().openapi({ example: "tdb_2abf90d3" }) });
@@ -18,6 +19,7 @@ const list = endpoint(
     path: "/projects",
     tags,
     summary: "The account's projects; for an API key, its own",
+    request: { query: PageQuery },
     responses: { 200: answer(200, "Projects", { projects: z.array(Project), ...paging }) },
   },
   async (c) => {
@@ -26,7 +28,8 @@ const list = endpoint(
       principal.type === "session"
         ? await api.control.listProjects(principal.account.id)
         : [await api.control.getProject(principal.credential.projectId)];
-    return ok(c, { projects: found.map(presentProject), count: found.length, next_cursor: null });
+    const { items, ...page } = pageOf(found, c.req.valid("query"), ({ createdAt, id }) => `${isoTime(createdAt)} ${id}`);
+    return ok(c, { projects: items.map(presentProject), ...page });
   },
 );
 

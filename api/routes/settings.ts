@@ -1,14 +1,20 @@
 /** Limits and pooling: per workspace for all tenants of its blueprint, per tenant where one differs. */
 import { z } from "@hono/zod-openapi";
 import type { DatabaseSettings } from "../../core/model.ts";
+import type { ApiContext } from "../context.ts";
 import { endpoint } from "../endpoint.ts";
 import { answer, ok } from "../envelope.ts";
+import { etagOf, ifMatch, ifMatchParameter } from "../etag.ts";
 import { presentSettings } from "../present.ts";
 import { SettingsPatch, settingFields, TenantParams, TenantSettingsPatch, WorkspaceName, WorkspaceParams } from "../schema.ts";
 import { chooseBlueprint } from "./choose-blueprint.ts";
 
 const tags = ["Settings"];
-const workspaceAnswer = answer(200, "The settings in force", { workspace: z.string(), ...settingFields });
+const etag = { headers: z.object({ etag: z.string().openapi({ description: "For If-Match.", example: '"6f1c2a90d37be4a1"' }) }) };
+const workspaceAnswer = {
+  ...answer(200, "The settings in force", { workspace: z.string().openapi({ example: "myapp" }), ...settingFields }),
+  ...etag,
+};
 const workspaceBody = { required: true, content: { "application/json": { schema: SettingsPatch } } };
 const inForce = "A change is in force for new statements on open connections within 2 seconds.";
 
@@ -24,7 +30,7 @@ const getWorkspace = endpoint(
   },
   async (c) => {
     const { workspace, access, api } = c.var;
-    return ok(c, { workspace: workspace.name, ...presentSettings(await api.control.getWorkspaceSettings(access.projectId, workspace.id)) });
+    return ok(c, { workspace: workspace.name, ...(await tagged(c, await api.control.getWorkspaceSettings(access.projectId, workspace.id))) });
   },
 );
 
@@ -34,6 +40,7 @@ const patchWorkspace = endpoint(
     method: "patch",
     path: "/workspaces/{id}/settings",
     tags,
+    parameters: [ifMatchParameter],
     summary: "Change settings of a workspace",
     description: inForce,
     request: { params: WorkspaceParams, body: workspaceBody },
@@ -42,7 +49,9 @@ const patchWorkspace = endpoint(
   async (c) => {
     const { workspace, access, api } = c.var;
     const patch = withoutUndefined(c.req.valid("json"));
-    return ok(c, { workspace: workspace.name, ...presentSettings(await api.control.updateWorkspaceSettings(access.projectId, workspace.id, patch)) });
+    const check = checkOf(c, `the settings of workspace '${workspace.name}'`);
+    const changed = await api.control.updateWorkspaceSettings(access.projectId, workspace.id, patch, check);
+    return ok(c, { workspace: workspace.name, ...(await tagged(c, changed)) });
   },
 );
 
@@ -52,6 +61,7 @@ const postWorkspace = endpoint(
     method: "post",
     path: "/workspaces/{id}/settings",
     tags,
+    parameters: [ifMatchParameter],
     summary: "The same as PATCH",
     request: { params: WorkspaceParams, body: workspaceBody },
     responses: { 200: workspaceAnswer },
@@ -59,12 +69,14 @@ const postWorkspace = endpoint(
   async (c) => {
     const { workspace, access, api } = c.var;
     const patch = withoutUndefined(c.req.valid("json"));
-    return ok(c, { workspace: workspace.name, ...presentSettings(await api.control.updateWorkspaceSettings(access.projectId, workspace.id, patch)) });
+    const check = checkOf(c, `the settings of workspace '${workspace.name}'`);
+    const changed = await api.control.updateWorkspaceSettings(access.projectId, workspace.id, patch, check);
+    return ok(c, { workspace: workspace.name, ...(await tagged(c, changed)) });
   },
 );
 
 const tenantQuery = z.strictObject({ blueprint: WorkspaceName.optional().openapi({ description: "Needed when the tenant has several." }) });
-const tenantAnswer = answer(200, "The settings in force", { tenant_id: z.string(), ...settingFields });
+const tenantAnswer = { ...answer(200, "The settings in force", { tenant_id: z.string().openapi({ example: "wayne" }), ...settingFields }), ...etag };
 
 const getTenant = endpoint(
   { policy: { who: "W", role: "read", target: "tenant" } },
@@ -79,7 +91,7 @@ const getTenant = endpoint(
   async (c) => {
     const { tenant, access, api } = c.var;
     const blueprint = chooseBlueprint(tenant, access.scope, c.req.valid("query").blueprint);
-    return ok(c, { tenant_id: tenant.id, ...presentSettings(await api.control.getTenantSettings(access.projectId, tenant.id, blueprint)) });
+    return ok(c, { tenant_id: tenant.id, ...(await tagged(c, await api.control.getTenantSettings(access.projectId, tenant.id, blueprint))) });
   },
 );
 
@@ -89,6 +101,7 @@ const patchTenant = endpoint(
     method: "patch",
     path: "/tenants/{id}/settings",
     tags,
+    parameters: [ifMatchParameter],
     summary: "Give a tenant its own values; null takes them back",
     description: inForce,
     request: {
@@ -102,9 +115,23 @@ const patchTenant = endpoint(
     const { tenant, access, api } = c.var;
     const blueprint = chooseBlueprint(tenant, access.scope, c.req.valid("query").blueprint);
     const patch = withoutUndefined(c.req.valid("json"));
-    return ok(c, { tenant_id: tenant.id, ...presentSettings(await api.control.updateTenantSettings(access.projectId, tenant.id, patch, blueprint)) });
+    const check = checkOf(c, `the settings of tenant '${tenant.id}'`);
+    const changed = await api.control.updateTenantSettings(access.projectId, tenant.id, patch, blueprint, check);
+    return ok(c, { tenant_id: tenant.id, ...(await tagged(c, changed)) });
   },
 );
+
+/** The settings as they are shown, their ETag in the answer's headers. */
+async function tagged(c: ApiContext, settings: DatabaseSettings) {
+  const shown = presentSettings(settings);
+  c.header("ETag", await etagOf(shown));
+  return shown;
+}
+
+function checkOf(c: ApiContext, what: string) {
+  const check = ifMatch(c.req.header("if-match"), what);
+  return check && ((current: DatabaseSettings) => check(presentSettings(current)));
+}
 
 /** Leaves out what was not sent, so that a patch holds exactly what the caller named. */
 function withoutUndefined<T extends { [K in keyof DatabaseSettings]?: unknown }>(patch: T): { [K in keyof T]?: Exclude<T[K], undefined> } {

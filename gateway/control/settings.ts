@@ -21,11 +21,13 @@ export async function updateWorkspaceSettings(
   projectId: string,
   nameOrId: string,
   patch: Partial<DatabaseSettings>,
+  check?: (current: DatabaseSettings) => Promise<void>,
 ): Promise<DatabaseSettings> {
   checkSettingsPatch(patch, false);
   const workspace = await findWorkspace(context.store.db, projectId, nameOrId);
   return await context.store.transaction(async (trx) => {
     const row = await trx.selectFrom("workspaces").select("settings").where("id", "=", workspace.id).forUpdate().executeTakeFirstOrThrow();
+    await check?.({ ...defaultDatabaseSettings, ...row.settings });
     const settings = mergeSettings(row.settings, patch);
     await trx
       .updateTable("workspaces")
@@ -53,6 +55,7 @@ export async function updateTenantSettings(
   tenantId: string,
   patch: SettingsPatch,
   blueprint: string | undefined,
+  check?: (current: DatabaseSettings) => Promise<void>,
 ): Promise<DatabaseSettings> {
   checkSettingsPatch(patch, true);
   const database = chooseDatabase(await findTenant(context.store.db, projectId, tenantId), blueprint);
@@ -63,7 +66,9 @@ export async function updateTenantSettings(
       .where("project_id", "=", projectId)
       .where("tenant_id", "=", tenantId)
       .where("workspace_id", "=", database.workspaceId);
-    const settings = mergeSettings((await own.forUpdate().executeTakeFirstOrThrow()).settings, patch);
+    const held = (await own.forUpdate().executeTakeFirstOrThrow()).settings;
+    await check?.(await effectiveSettings(trx, { ...database, settings: held }));
+    const settings = mergeSettings(held, patch);
     await trx
       .updateTable("tenant_databases")
       .set({ settings: JSON.stringify(settings) })

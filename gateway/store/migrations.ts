@@ -2,6 +2,7 @@
 
 import { backupTablesSql } from "./backup-tables.ts";
 import { deploymentOptionsSql } from "./deployment-tables.ts";
+import { idempotencyTable } from "./idempotency-sql.ts";
 import { importTables } from "./import-tables.ts";
 import { queryLogTables } from "./query-log-sql.ts";
 import { schemaChecksSql } from "./schema-check-tables.ts";
@@ -228,4 +229,5 @@ export const migrations: readonly Migration[] = [
   { version: 6, name: "query log", sql: queryLogTables },
   { version: 7, name: "skipped versions, settings of captured statements, reference data", sql: schemaChanges },
   { version: 8, name: "imports", sql: importTables },
+  { version: 9, name: "idempotency keys", sql: idempotencyTable },
 ];

@@ -13,11 +13,10 @@ export function addOperationsCommands(program: Command, session: CliSession): vo
 
 function addSessionCommands(program: Command, session: CliSession): void {
   const sessions = program.command("sessions").description("Who is connected; kill ends a session");
-  sessions
-    .command("list", { isDefault: true })
-    .description("Connections to the project's databases through this gateway")
-    .action(() =>
-      session.show((client) => client.sessions.$get(), {
+  addPaging(sessions.command("list", { isDefault: true }))
+    .description("Connections to the project's databases")
+    .action((options: PagingOptions) =>
+      session.show((client) => client.sessions.$get({ query: pageQuery(options) }), {
         quiet: (answer) => answer.sessions.map((row) => row.id).join("\n"),
         human: (answer) =>
           formatTable(
@@ -40,11 +39,10 @@ function addSessionCommands(program: Command, session: CliSession): void {
 
 function addBanCommands(program: Command, session: CliSession): void {
   const bans = program.command("bans").description("Addresses banned for wrong passwords; lift lets one in again");
-  bans
-    .command("list", { isDefault: true })
+  addPaging(bans.command("list", { isDefault: true }))
     .description("Bans in force")
-    .action(() =>
-      session.show((client) => client.bans.$get(), {
+    .action((options: PagingOptions) =>
+      session.show((client) => client.bans.$get({ query: pageQuery(options) }), {
         quiet: (answer) => answer.bans.map((row) => row.ip).join("\n"),
         human: (answer) =>
           formatTable(

@@ -4,15 +4,15 @@ import { createClient, segment } from "../../client.ts";
 import { CommandFailure, UsageError } from "../errors.ts";
 import { formatFields, formatTable, sanitize } from "../print.ts";
 import type { CliSession } from "../session.ts";
+import { addPaging, type PagingOptions, pageQuery } from "./options.ts";
 
 export function addProjectCommands(program: Command, session: CliSession): void {
   const projects = program.command("projects").description("Projects: the top boundary, with everything below it");
 
-  projects
-    .command("list")
+  addPaging(projects.command("list"))
     .description("Your projects; with an API key, its own")
-    .action(() =>
-      session.show((client) => client.projects.$get(), {
+    .action((options: PagingOptions) =>
+      session.show((client) => client.projects.$get({ query: pageQuery(options) }), {
         quiet: (answer) => answer.projects.map((row) => row.project_id).join("\n"),
         human: (answer) =>
           formatTable(
@@ -81,8 +81,7 @@ async function switchProject(session: CliSession, id: string): Promise<void> {
     }
     // The key in use may know its own project only; the session knows them all.
     const account = createClient({ apiUrl: (await session.target()).apiUrl, secret: config.session_token, fetch: session.host.fetch });
-    const { projects } = await session.ask(() => account.projects.$get());
-    if (!projects.some((project) => project.project_id === id)) throw new CommandFailure(`Project not found: ${id}`);
+    await session.ask(() => account.projects[":id"].$get({ param: { id: segment(id) } }));
   }
   await session.saveConfig({ ...config, project_id: id, ...(key && { api_key: key }) });
   await session.print({ success: true, project_id: id }, { quiet: () => id, human: () => `✓ Working on ${sanitize(id)}` });
