@@ -41,6 +41,8 @@ export interface ApplyOptions {
   /** Tries after 55P03, 40P01, 40001, with jitter. */
   readonly attempts: number;
   readonly signal?: AbortSignal | undefined;
+  /** Runs a try's transaction, around which something else is to be done. */
+  readonly around?: ((attempt: () => Promise<void>, isLast: boolean) => Promise<void>) | undefined;
   /** Told what each statement took, by a try that gets that far. Costs a look at the locks after each. */
   readonly onStatement?: ((statement: DryRunStatement) => void) | undefined;
 }

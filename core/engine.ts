@@ -41,6 +41,10 @@ export interface RunningRelay {
   cancel(): void;
   terminate(error: GatewayError): void;
   drain(error: GatewayError): void;
+  /** From its next rest on, outside a transaction, the client waits. Each call needs a `resume`. @returns false when there was no rest. */
+  hold(): Promise<boolean>;
+  /** Lets the client go on; where the schema changed, what it has prepared is made to fit first. */
+  resume(schemaChanged: boolean): Promise<void>;
   /** 0 = no such deadline. */
   sweep(clientIdleTimeoutMs: number, slowReaderTimeoutMs: number): void;
 }

@@ -5,8 +5,17 @@ import { GatewayError } from "./errors.ts";
 import type { Log } from "./log.ts";
 import type { Credential, DatabaseSettings } from "./model.ts";
 
+/** A session asked to wait between two transactions. */
+export interface SessionHold {
+  /** True once it waits; false when it ended first. */
+  readonly begun: Promise<boolean>;
+  /** Lets it go on; where the schema changed, what it has prepared is made to fit first. */
+  resume(schemaChanged: boolean): Promise<void>;
+}
+
 /** What a live database needs of its sessions. */
 export interface LiveSession {
+  hold(): SessionHold;
   readonly credentialId: string;
   /** Wall-clock end of the credential, undefined = none. */
   readonly expiresAt: number | undefined;
@@ -75,6 +84,11 @@ export class LiveDatabases {
   async apply(change: Change | undefined): Promise<void> {
     const touched = [...this.#byKey.values()].filter((live) => isTouched(live, change));
     await Promise.all(touched.map((live) => this.#refresh(live)));
+  }
+
+  /** Asks every session that a change is about to wait. */
+  hold(change: Change): readonly SessionHold[] {
+    return [...this.#byKey.values()].filter((live) => isTouched(live, change)).flatMap((live) => [...live.sessions].map((session) => session.hold()));
   }
 
   /** Wall-clock time, for what expires. */

@@ -4,7 +4,7 @@ import type { Clock } from "./clock.ts";
 import type { RelayActivity, RunningRelay } from "./engine.ts";
 import { GatewayError } from "./errors.ts";
 import type { Grant, Identity } from "./identity.ts";
-import type { LiveSession } from "./live.ts";
+import type { LiveSession, SessionHold } from "./live.ts";
 import type { LogFields } from "./log.ts";
 import type { EngineName } from "./model.ts";
 import { WireMetrics } from "./wire-metrics.ts";
@@ -130,6 +130,12 @@ export class Session implements Cancellable, LiveSession {
   leave(error: GatewayError): void {
     this.#leaving ??= error;
     this.#relay?.drain(error);
+  }
+
+  /** A session without a relay yet has nothing prepared, and holds nothing up. */
+  hold(): SessionHold {
+    const relay = this.#relay;
+    return { begun: relay?.hold() ?? Promise.resolve(true), resume: async (schemaChanged) => await relay?.resume(schemaChanged) };
   }
 
   drain(): void {

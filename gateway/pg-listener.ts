@@ -14,6 +14,7 @@ import { runSession } from "../core/session.ts";
 import { type ClusterAddress, createPostgresDialer, type PostgresBackend } from "../engines/postgres/dial.ts";
 import { createPostgresEngine } from "../engines/postgres/engine.ts";
 import { withSoundRoles } from "../engines/postgres/sound-roles.ts";
+import type { HoldHandler } from "./control/tenant-holds.ts";
 import type { Entrance } from "./entrance.ts";
 import { type OpenPort, openPort } from "./open-port.ts";
 import type { Runtime } from "./runtime/runtime.ts";
@@ -28,6 +29,8 @@ export interface PgListenerDeps {
   readonly clusters: ReadonlyMap<string, ClusterAddress>;
   /** Told of every statement. */
   readonly queries: QueryLog;
+  /** Says who asks this listener's sessions to wait. */
+  onHolds(handler: HoldHandler | undefined): void;
   /** Sets back what a native role may change of itself. */
   restoreRole(database: PhysicalDatabase, role: Role): Promise<void>;
 }
@@ -55,9 +58,14 @@ export async function openPgListener(deps: PgListenerDeps): Promise<PgListener> 
   const pool = new Pool(dialer, clock, log, poolOptions(config));
   const unsubscribe = routes.onChange((change) => {
     void live.apply(change);
-    if (change?.schemaChanged) void retireBackends(change, pool, deps.control, log);
+    if (change?.schemaChanged) {
+      void retireBackends(change, pool, deps.control, log);
+      void refreshAtRest(change, live);
+    }
   });
+  deps.onHolds((subject) => live.hold(subject));
   const stop = () => {
+    deps.onHolds(undefined);
     unsubscribe();
     pool.close();
     live.stop();
@@ -103,6 +111,16 @@ function addressOf(clusters: ReadonlyMap<string, ClusterAddress>, clusterId: str
   const address = clusters.get(clusterId);
   if (!address) throw new Error(`cluster "${clusterId}" is not configured on this instance`);
   return address;
+}
+
+/** Sessions that were not held around the change mend what they have prepared as soon as they come to rest. */
+async function refreshAtRest(change: Change, live: LiveDatabases): Promise<void> {
+  await Promise.all(
+    live.hold(change).map(async (hold) => {
+      await hold.begun;
+      await hold.resume(true);
+    }),
+  );
 }
 
 /** After a deployment: plans made before it must not be met again. */

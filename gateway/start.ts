@@ -132,6 +132,7 @@ async function assemble(options: StartOptions, cleanup: Cleanup): Promise<Gatewa
     routes: store.routes,
     clusters: mapValues(clusters, (each) => each.address),
     restoreRole: admin.restoreRole,
+    onHolds: control.serveHolds,
   });
   const doors = new Doors();
   cleanup.add("listeners", () => doors.close(0));

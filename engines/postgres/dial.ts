@@ -197,11 +197,18 @@ export class PostgresBackend implements PooledBackend {
   }
 }
 
-/** Reads one whole message of the login or reset phase. @throws {GatewayError} protocol_violation when it is longer than such messages are. */
-async function readMessage(reader: PipeReader): Promise<{ type: number; body: Uint8Array; frame: Uint8Array }> {
+export interface BackendFrame {
+  readonly type: number;
+  readonly body: Uint8Array;
+  /** Header and body. */
+  readonly frame: Uint8Array;
+}
+
+/** Reads one whole message, of the login or reset phase unless told otherwise. @throws {GatewayError} protocol_violation when it is longer than such messages are. */
+export async function readMessage(reader: PipeReader, maxBytes = maxLoginMessageBytes): Promise<BackendFrame> {
   const header = (await reader.read(5)).slice();
   const length = readUint32(header, 1) - 4;
-  if (length < 0 || length > maxLoginMessageBytes) throw new GatewayError("protocol_violation", "the database server sent a malformed message");
+  if (length < 0 || length > maxBytes) throw new GatewayError("protocol_violation", "the database server sent a malformed message");
   const body = await reader.read(length);
   return { type: header[0] as number, body, frame: concatBytes(header, body) };
 }

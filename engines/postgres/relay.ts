@@ -11,6 +11,8 @@ import type { PostgresBackend } from "./dial.ts";
 import { frameViolation, isFatal } from "./frame-rules.ts";
 import { encodeCopyFail, encodeQuery, encodeSync, failingParse } from "./frontend.ts";
 import { backend as B, frontend as F, transactionStatus } from "./message-types.ts";
+import { Pauses } from "./pause.ts";
+import { refreshPlans } from "./refresh-plans.ts";
 import { asFatal, copyRefusal, encodeRefusal, raisingSql } from "./refusal.ts";
 import { Replies } from "./replies.ts";
 import { exceeds, nearly, RowBudget, rowNotice, tooManyRows } from "./row-budget.ts";
@@ -19,6 +21,8 @@ import { endsStatement, StatementLog } from "./statement-log.ts";
 
 /** Frames above this are passed on unread: the database refuses what it must. */
 const inspectionBytes = 64 * 1024;
+/** Describe's first byte: a portal, not a prepared statement. */
+const describesPortal = 0x50;
 /** How long a cancelled statement may go on before both sides are closed. */
 const cancelGraceMs = 5000;
 
@@ -104,6 +108,22 @@ export class Relay {
   #drainError: GatewayError | undefined;
   /** The backend sent a FATAL error. */
   #saidGoodbye = false;
+  #backendSink: PipeSink | undefined;
+
+  // Schema changes; see refresh-plans.ts.
+  readonly #pauses = new Pauses({
+    isAtRest: () => this.#status === transactionStatus.idle && this.#cancelsInFlight === 0 && this.#isAtRest(),
+    stop: () => {
+      this.#held ??= [];
+      this.#client.pause();
+    },
+    goOn: () => this.#afterBackend(),
+    refresh: () => this.#refreshPlans(),
+  });
+  /** The portal bound last was described since. */
+  #described = false;
+  /** An Execute went out without: the client knows the shape of the rows from before. */
+  #trustsDescriptions = false;
 
   constructor(deps: RelayDeps) {
     this.#deps = deps;
@@ -137,7 +157,7 @@ export class Relay {
       closed: () => this.#backendGone(),
     };
     this.#client.sink = clientSink;
-    this.#backend.sink = backendSink;
+    this.#backend.sink = this.#backendSink = backendSink;
     // A pipe that closed while the lease was awaited says so only once, and that was before.
     if (this.#client.isClosed) this.#clientGone();
     else if (this.#backend.isClosed) this.#backendGone();
@@ -166,6 +186,31 @@ export class Relay {
     if (this.#isOver) return; // the backend may be another client's by now
     if (this.isBusy) this.#cancelBackend();
     this.#end(error, false);
+  }
+
+  hold(): Promise<boolean> {
+    return this.#pauses.hold();
+  }
+
+  resume(schemaChanged: boolean): Promise<void> {
+    return this.#pauses.resume(schemaChanged);
+  }
+
+  async #refreshPlans(): Promise<void> {
+    if (this.#isOver) return;
+    const over = new AbortController();
+    void this.ended.then(() => over.abort(new Error("the session is over")));
+    const pass = (frame: Uint8Array) => void this.#client.write(frame);
+    try {
+      await refreshPlans(this.#deps.backend, { trustsDescriptions: this.#trustsDescriptions, pass, signal: over.signal });
+    } catch (error) {
+      if (this.#isOver) return;
+      const lost = new GatewayError("backend_unreachable", "the connection to the database server was lost", { cause: error });
+      this.#end(error instanceof GatewayError ? error : lost, false);
+    }
+    if (this.#isOver) return;
+    this.#backend.sink = this.#backendSink;
+    this.#backend.resume();
   }
 
   /** Ends the session as soon as it is outside a transaction. */
@@ -270,12 +315,14 @@ export class Relay {
         return this.#guard.readParse(body, isWhole) ?? forward;
       case F.Bind:
         this.#unsynced = true;
+        this.#described = false;
         if (isWhole) this.#guard.readBind(body);
         return forward;
       case F.Execute:
         this.#unsynced = true;
         if (!this.isBusy) this.#runningSinceMs = this.#deps.nowMs();
         this.#executing++;
+        if (!this.#described) this.#trustsDescriptions = true;
         if (this.#guard.limitsRows) this.#replies.pushExecute(isWhole && this.#guard.readExecute(body));
         return forward;
       case F.Sync:
@@ -297,6 +344,7 @@ export class Relay {
         return forward;
       default:
         this.#unsynced = true; // Describe, Close, Flush
+        if (type === F.Describe && body[0] === describesPortal) this.#described = true;
         return forward;
     }
   }
@@ -536,7 +584,8 @@ export class Relay {
   #afterBackend(): void {
     // A statement cut short behind a Flush ends with the client's own Sync, as after any error in the extended protocol.
     const awaitsSync = this.#override?.stage === "ready" && this.#replies.owed === 0;
-    if (this.#held && this.#cancelsInFlight === 0 && (!this.#override || awaitsSync)) this.#releaseHeld();
+    this.#pauses.look();
+    if (this.#held && !this.#pauses.isBegun && this.#cancelsInFlight === 0 && (!this.#override || awaitsSync)) this.#releaseHeld();
     if (this.#drainError && !this.#isOver) this.drain(this.#drainError);
   }
 
@@ -593,6 +642,7 @@ export class Relay {
     if (this.#isOver) return;
     this.#isOver = true;
     this.#log?.end(error?.sqlstate ?? "57014"); // a client that leaves has its statement cancelled
+    this.#pauses.end();
     this.#client.sink = undefined;
     this.#client.pause();
     this.#backend.pause();

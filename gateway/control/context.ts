@@ -9,6 +9,7 @@ import type { Store } from "../store/store.ts";
 import { Background } from "./background.ts";
 import { Batches } from "./batches.ts";
 import { Claims } from "./claims.ts";
+import { TenantHolds } from "./tenant-holds.ts";
 
 export interface ControlConfig {
   /** Finished databases kept ready per blueprint that has a tenant; 0 makes every tenant wait for its copy. */
@@ -68,6 +69,8 @@ export interface ControlContext {
   readonly background: Background;
   /** Reads of capture logs, shared by callers that come at the same time. */
   readonly syncs: Batches<number>;
+  /** Clients of a tenant kept waiting around a change. */
+  readonly holds: TenantHolds;
   /** When credentials were last used. */
   readonly uses: CredentialUses;
 }
@@ -81,6 +84,7 @@ export function makeContext(options: ControlOptions): ControlContext {
     claims: new Claims(options.store),
     background: new Background(options.log),
     syncs: new Batches(),
+    holds: new TenantHolds(options.store, options.clock, () => options.secrets.randomHex(8)),
     uses: new CredentialUses(options.store.db, options.clock, options.log),
   };
 }

@@ -16,6 +16,7 @@ import { checkReady } from "./ready.ts";
 import { sweep } from "./recovery.ts";
 import * as settings from "./settings.ts";
 import { createTenant } from "./tenant-create.ts";
+import type { HoldHandler } from "./tenant-holds.ts";
 import * as tenants from "./tenants.ts";
 import { refreshWorkspaces } from "./workspace-refresh.ts";
 import * as workspaces from "./workspaces.ts";
@@ -35,6 +36,8 @@ export interface RunningControlPlane extends ControlPlane {
   settled(): Promise<void>;
   /** New numbers for what comes. */
   reload(config: Pick<ControlConfig, "spareDatabases" | "trashDays" | "apiQueryTimeoutMs" | "driftCheckIntervalS">): void;
+  /** Who asks this instance's own sessions to wait. */
+  serveHolds(handler: HoldHandler | undefined): void;
   /** A client has proven this credential. Written later, in a batch. */
   noteUse(credentialId: string): void;
 }
@@ -139,7 +142,7 @@ function bindLife(
   context: ControlContext,
   queue: JobQueue,
   stopping: AbortController,
-): Pick<RunningControlPlane, "start" | "stop" | "sweep" | "checkDrift" | "settled" | "reload" | "noteUse"> {
+): Pick<RunningControlPlane, "start" | "stop" | "sweep" | "checkDrift" | "settled" | "reload" | "serveHolds" | "noteUse"> {
   let stopSweeping: (() => void) | undefined;
   return {
     async start() {
@@ -162,6 +165,7 @@ function bindLife(
       await context.background.stop();
       await queue.stop();
       await context.uses.stop();
+      context.holds.stop();
     },
     sweep: () => sweep(context, queue),
     checkDrift: (limit) => drift.checkDrift(context, limit),
@@ -169,6 +173,9 @@ function bindLife(
     reload(config) {
       Object.assign(context.config, config);
       refreshWorkspaces(context);
+    },
+    serveHolds(handler) {
+      context.holds.handler = handler;
     },
     noteUse: (credentialId) => context.uses.note(credentialId),
   };

@@ -34,6 +34,9 @@ interface Outcome {
   readonly tries: number;
 }
 
+/** For open transactions to end, each try; the others wait meanwhile. */
+const longestWaitMs = 1_000;
+
 /** What PostgreSQL says when a lock was not to be had; such failures have used every try. */
 const lockFailures = ["55P03", "40P01", "40001"];
 
@@ -102,7 +105,12 @@ async function bringUp(context: ControlContext, task: DeployTask): Promise<Outco
   const found = await findDatabase(context, task);
   if ("skipped" in found) return { status: "skipped", error: found.skipped, tries: 0 };
   try {
-    const options = { lockTimeoutMs: task.lockTimeoutMs, attempts: context.config.deploymentAttempts, signal: task.signal };
+    const options = {
+      lockTimeoutMs: task.lockTimeoutMs,
+      attempts: context.config.deploymentAttempts,
+      signal: task.signal,
+      around: (attempt: () => Promise<void>, isLast: boolean) => whileClientsWait(context, task, attempt, isLast),
+    };
     return succeeded(task, await context.admin.applyVersions(found.database, task.versions, options));
   } catch (error) {
     if (task.signal.aborted && error === task.signal.reason) return undefined;
@@ -116,6 +124,24 @@ function succeeded(task: DeployTask, result: ApplyResult): Outcome {
   const versions = { from_version: result.fromVersion, to_version: result.toVersion, tries: result.attempts };
   if (result.fromVersion > task.version) return { ...versions, status: "skipped", error: `already at version ${result.fromVersion}` };
   return { ...versions, status: "done" };
+}
+
+/**
+ * Between two of its transactions a client has seen the schema before or after, and what it has prepared is mended in between. A client
+ * that is in a transaction is waited for as for a lock; with the last try the deployment goes on without.
+ */
+async function whileClientsWait(context: ControlContext, task: DeployTask, attempt: () => Promise<void>, isLast: boolean): Promise<void> {
+  const hold = await context.holds.take(task, Math.min(task.lockTimeoutMs, longestWaitMs));
+  let isChanged = false;
+  try {
+    if (!hold.atRest && !isLast) {
+      throw new GatewayError("query_failed", "clients of the tenant are in transactions that do not end", { sqlstate: "55P03" });
+    }
+    await attempt();
+    isChanged = true;
+  } finally {
+    await hold.release(isChanged);
+  }
 }
 
 /** The database may have come part of the way: versions that cannot run in a transaction are committed one by one. */

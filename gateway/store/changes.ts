@@ -7,6 +7,9 @@ export const changeChannel = "tenantry_changes";
 /** Progress of deployments, apart from changes because it invalidates nothing. Payload: the deployment's id. */
 export const deploymentChannel = "tenantry_deployments";
 
+/** Between instances that keep a tenant's clients waiting; see gateway/control/tenant-holds.ts. */
+export const holdChannel = "tenantry_holds";
+
 /** Announces a change; it is delivered when the transaction commits, and never when it does not. */
 export async function notifyChange(db: Kysely<Tables>, change: Change): Promise<void> {
   await sql`select pg_notify(${changeChannel}, ${JSON.stringify(change)})`.execute(db);

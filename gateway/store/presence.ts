@@ -14,6 +14,11 @@ export function makePresenceKey(random: Uint8Array): number {
   return (view.getUint32(0) >>> 1) | 1;
 }
 
+export const countInstancesSql = `
+  select count(*)::int as instances from pg_catalog.pg_locks held
+  where held.locktype = 'advisory' and held.classid::bigint = ${presenceClass} and held.objsubid = 2 and held.granted
+    and held.database = (select oid from pg_catalog.pg_database where datname = current_database())`;
+
 /** SQL condition: the row of `claim` (a column holding a presence key) is claimed by an instance that is alive. */
 export function claimIsAlive(claim: ReturnType<Sql["ref"]>): RawBuilder<boolean> {
   return sql<boolean>`exists (

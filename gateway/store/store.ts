@@ -5,9 +5,10 @@ import type { Clock } from "../../core/clock.ts";
 import type { Change, RouteSource } from "../../core/directory.ts";
 import type { Log } from "../../core/log.ts";
 import { ChangeFeed } from "./change-feed.ts";
+import { holdChannel } from "./changes.ts";
 import { type LockMode, withAdvisoryLock } from "./locks.ts";
 import { migrate } from "./migrate.ts";
-import { makePresenceKey } from "./presence.ts";
+import { countInstancesSql, makePresenceKey } from "./presence.ts";
 import { StoreRouteSource } from "./route-source.ts";
 import { storeSchema, type Tables } from "./schema.ts";
 
@@ -50,6 +51,11 @@ export interface Store {
   onChange(listener: (change: Change | undefined) => void): () => void;
   /** Progress of a deployment, from any instance; undefined when events may have been missed. */
   onDeployment(listener: (deploymentId: string | undefined) => void): () => void;
+  /** Words between instances about clients that are to wait; this one hears its own too. */
+  onHold(listener: (payload: string) => void): () => void;
+  sayHold(payload: string): Promise<void>;
+  /** Instances alive, this one included. */
+  countInstances(): Promise<number>;
   /** Statements as the job queue library gives them, which may be several at once with their own transaction. */
   executeSql(text: string, values?: readonly unknown[]): Promise<{ rows: Record<string, unknown>[] }>;
   /** @throws when the control database does not answer. */
@@ -118,6 +124,14 @@ export async function openStore(options: StoreOptions): Promise<Store> {
     withLock: (name, mode, work) => withAdvisoryLock(lockPool, name, mode, work),
     onChange,
     onDeployment: (listener) => feed.onDeployment(listener),
+    onHold: (listener) => feed.onHold(listener),
+    async sayHold(payload) {
+      await pool.query("select pg_notify($1, $2)", [holdChannel, payload]);
+    },
+    async countInstances() {
+      const { rows } = await pool.query<{ instances: number }>(countInstancesSql);
+      return rows[0]?.instances ?? 1;
+    },
     executeSql: (text, values) => executeSql(pool, text, values),
     async ping() {
       await pool.query("select 1");

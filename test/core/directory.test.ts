@@ -9,6 +9,8 @@ import { defaultDatabaseSettings } from "../../core/model.ts";
 import { settle } from "../engines/postgres/support/wire.ts";
 import { FakeRoutes, makeCredential, makeTarget, project, projectId } from "../engines/postgres/support/world.ts";
 
+const neverHeld = () => ({ begun: Promise.resolve(true), resume: async () => undefined });
+
 /** A store whose answers are given by hand. */
 class SlowRoutes implements RouteSource {
   readonly waiting: { name: string; answer: (route: Partial<Route>) => void; fail: (error: Error) => void }[] = [];
@@ -158,6 +160,7 @@ describe("live database", () => {
     const session = {
       credentialId: "key_a",
       expiresAt: undefined as number | undefined,
+      hold: neverHeld,
       terminate: (error: GatewayError) => void ended.push(error),
       leave: (error: GatewayError) => void left.push(error),
     };
@@ -208,7 +211,7 @@ describe("live database", () => {
     const other: GatewayError[] = [];
     routes.candidates.push(await makeCredential("key_b", "b", { type: "tenant", values: ["wayne"] }));
     const end = (error: GatewayError) => void other.push(error);
-    entry.sessions.add({ credentialId: "key_b", expiresAt: undefined, terminate: end, leave: end });
+    entry.sessions.add({ credentialId: "key_b", expiresAt: undefined, hold: neverHeld, terminate: end, leave: end });
     routes.candidates[0] = { ...credential, revokedAt: 1 };
     await change({ credentialId: "key_a" });
     expect(ended).toMatchObject([{ message: "terminating connection: the credential was revoked or has expired" }]);

@@ -20,6 +20,10 @@ export async function readAppliedVersion(context: AdminContext, database: Physic
   });
 }
 
+interface TryOptions extends ApplyOptions {
+  readonly isLastTry: boolean;
+}
+
 export async function applyVersions(
   context: AdminContext,
   database: PhysicalDatabase,
@@ -34,7 +38,7 @@ export async function applyVersions(
         const reached = await withRole(context, database, "owner", async (connection) => {
           const current = await readVersion(connection);
           fromVersion ??= current;
-          return await applyFrom(context, connection, database, current, versions, options);
+          return await applyFrom(context, connection, database, current, versions, { ...options, isLastTry: attempt >= options.attempts });
         });
         return { fromVersion: fromVersion ?? reached, toVersion: reached, attempts: attempt };
       } catch (error) {
@@ -68,7 +72,7 @@ async function applyFrom(
   database: PhysicalDatabase,
   current: number,
   versions: readonly BlueprintVersion[],
-  options: ApplyOptions,
+  options: TryOptions,
 ): Promise<number> {
   const due = versions.filter((each) => each.version > current);
   requireConsecutive(current, due);
@@ -97,7 +101,7 @@ async function applyAlone(
   connection: SqlConnection,
   database: PhysicalDatabase,
   input: Run,
-  options: ApplyOptions,
+  options: TryOptions,
 ): Promise<void> {
   const version = input.run[0] as BlueprintVersion;
   const startedMs = context.clock.nowMs();
@@ -116,13 +120,13 @@ async function applyRun(
   connection: SqlConnection,
   database: PhysicalDatabase,
   input: Run,
-  options: ApplyOptions,
+  options: TryOptions,
 ): Promise<void> {
   const { run, reached } = input;
   const watch = options.onStatement && new StatementWatch(connection, () => context.clock.nowMs(), options.onStatement);
   let at = run[0] as BlueprintVersion;
-  try {
-    await inTransaction(connection, async () => {
+  const transaction = () =>
+    inTransaction(connection, async () => {
       await setLocal(connection, "lock_timeout", String(options.lockTimeoutMs));
       // Functions were checked when the workspace made them; there their body may name what a later version creates.
       await setLocal(connection, "check_function_bodies", "off");
@@ -138,6 +142,8 @@ async function applyRun(
       }
       await connection.query("SELECT tdb.record_applied($1, $2)", [reached, (run.at(-1) as BlueprintVersion).version]);
     });
+  try {
+    await (options.around ? options.around(transaction, options.isLastTry) : transaction());
   } catch (error) {
     throw statementFailed(error, at, input);
   }
