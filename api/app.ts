@@ -14,6 +14,7 @@ import { apiKeyEndpoints } from "./routes/apikeys.ts";
 import { blueprintEndpoints } from "./routes/blueprints.ts";
 import { deploymentEndpoints } from "./routes/deployments.ts";
 import { fleetEndpoints } from "./routes/fleet.ts";
+import { importEndpoints } from "./routes/imports.ts";
 import { logEndpoints } from "./routes/logs.ts";
 import { operationsEndpoints } from "./routes/operations.ts";
 import { projectEndpoints } from "./routes/projects.ts";
@@ -36,6 +37,7 @@ export const endpoints = [
   ...deploymentEndpoints,
   ...fleetEndpoints,
   ...operationsEndpoints,
+  ...importEndpoints,
   ...logEndpoints,
 ] as const;
 

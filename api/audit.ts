@@ -35,6 +35,11 @@ const recordedFields = [
   "allow_copy",
   "pool_mode",
   "slow_query_ms",
+  "routing_field",
+  "create_tenants",
+  "drop_routing_column",
+  "shared_tables",
+  "import_id",
 ] as const;
 
 /** Statements that only read are the query log's business. */

@@ -6,6 +6,7 @@ import { addBlueprintCommands } from "./commands/blueprints.ts";
 import { addCompletionCommand } from "./commands/completion.ts";
 import { addConfigCommands } from "./commands/config.ts";
 import { addDeploymentCommands } from "./commands/deployments.ts";
+import { addImportCommands } from "./commands/imports.ts";
 import { addOperationsCommands } from "./commands/operations.ts";
 import { addProjectCommands } from "./commands/projects.ts";
 import { addPsqlCommand } from "./commands/psql.ts";
@@ -68,6 +69,7 @@ const commandGroups: readonly ((program: Command, session: CliSession) => void)[
   addProjectCommands,
   addApiKeyCommands,
   addWorkspaceCommands,
+  addImportCommands,
   addBlueprintCommands,
   addTenantCommands,
   addDeploymentCommands,

@@ -7,6 +7,7 @@ import { type Role, roles } from "../../../core/role.ts";
 import type { Scope } from "../../../core/scope.ts";
 import { FakeControl } from "./fake-control.ts";
 import { FakeHistory } from "./fake-history.ts";
+import { FakeImports } from "./fake-imports.ts";
 import { FakeOperations } from "./fake-operations.ts";
 
 export type ScopeType = Scope["type"];
@@ -14,6 +15,7 @@ export type ScopeType = Scope["type"];
 export interface World {
   readonly control: FakeControl;
   readonly operations: FakeOperations;
+  readonly imports: FakeImports;
   readonly app: ReturnType<typeof createApi>;
   readonly projectId: string;
   readonly otherProjectId: string;
@@ -76,11 +78,24 @@ export async function makeWorld(options: Partial<ApiDeps> = {}): Promise<World> 
   const operations = new FakeOperations(projectId);
   const tokens = () => ({ operator: operatorToken, metrics: metricsToken });
   const history = new FakeHistory();
-  const given = { control, operations, history, tokens, clock: new ManualClock(), log, info, signupEnabled: true, rateLimits: { requestsPerS: 0 } };
+  const imports = new FakeImports(projectId);
+  const given = {
+    control,
+    imports,
+    operations,
+    history,
+    tokens,
+    clock: new ManualClock(),
+    log,
+    info,
+    signupEnabled: true,
+    rateLimits: { requestsPerS: 0 },
+  };
   const app = createApi({ ...given, ...options });
   return {
     control,
     operations,
+    imports,
     app,
     projectId,
     otherProjectId: b.project.id,
