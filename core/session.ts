@@ -51,7 +51,9 @@ export async function runSession<Login extends LoginRequest, Lease extends Engin
     session.describe(login.user, login.database);
     const refusal = admission.refusal ?? (admission.shared && (await admission.shared));
     if (refusal) throw refusal;
+    const beganAtMs = deps.clock.nowMs();
     const identity = await engine.authenticate(login, signal);
+    deps.sessions.metrics.authentications.observe((deps.clock.nowMs() - beganAtMs) / 1000);
     deps.bans.recordSuccess(admission.addressKey);
     session.identify(engine.name, identity);
     grant = await engine.authorize(login, identity, signal);
@@ -63,6 +65,7 @@ export async function runSession<Login extends LoginRequest, Lease extends Engin
     const relay = engine.relay(login, grant, lease, cancelKey, session.id);
     session.started(relay);
     deps.sessions.metrics.loginEnded(engine.name, "ok");
+    deps.sessions.metrics.connects.observe((deps.clock.nowMs() - session.openedAtMs) / 1000);
     const end = await relay.ended;
     reusable = end.reusable;
     if (end.error) deps.log.write(end.error.refusal.log, "session ended", { ...session.logFields(), reason: end.error.message });

@@ -1,6 +1,6 @@
 /** What the data path counts of itself: logins and how they ended, wrong secrets, waits for a backend, statements and bytes. */
 import { GatewayError, type RefusalKind } from "./errors.ts";
-import { Counter, Histogram, type Metric, reading } from "./metrics.ts";
+import { Counter, Histogram, type Metric, observed, reading } from "./metrics.ts";
 import type { EngineName } from "./model.ts";
 
 /** Plain numbers that relays add to, on the hot path: nothing is called and nothing is made. */
@@ -9,6 +9,12 @@ export class Traffic {
   queries = 0;
   fromClients = 0;
   toClients = 0;
+  readonly refusals = new Map<RefusalKind, number>();
+
+  /** A statement was refused, or a session ended, by the gateway. */
+  refused(kind: RefusalKind): void {
+    this.refusals.set(kind, (this.refusals.get(kind) ?? 0) + 1);
+  }
 }
 
 /** `ok`, a refusal's kind, `left` (the client went away by itself), or `backend_refused` (the database server said no in its own words). */
@@ -29,6 +35,13 @@ export class WireMetrics {
     waitBoundsS,
   );
 
+  readonly authentications = new Histogram(
+    "tenantry_authentication_seconds",
+    "Time from a client's first packet to its proven secret, the client's own part of the exchange included.",
+    waitBoundsS,
+  );
+  readonly connects = new Histogram("tenantry_connect_seconds", "Time from accepting a connection to letting it in.", waitBoundsS);
+
   loginEnded(engine: EngineName, outcome: LoginOutcome): void {
     this.logins.count(engine, outcome);
   }
@@ -44,7 +57,12 @@ export class WireMetrics {
     return [
       this.logins,
       this.authFailures,
+      this.authentications,
       this.waits,
+      this.connects,
+      observed("counter", "tenantry_refusals_total", "Statements refused and sessions ended by the gateway, by kind as in GET /errors.", () =>
+        [...traffic.refusals].map(([kind, value]) => ({ labels: [["kind", kind]], value })),
+      ),
       reading("counter", "tenantry_queries_total", "Answers completed with ReadyForQuery.", () => traffic.queries),
       reading("counter", "tenantry_client_received_bytes_total", "Bytes relayed from clients.", () => traffic.fromClients),
       reading("counter", "tenantry_client_sent_bytes_total", "Bytes relayed to clients.", () => traffic.toClients),

@@ -516,7 +516,8 @@ export class Relay {
 
   #wordError(body: Uint8Array): Verdict {
     const worded = this.#guard.wordError(body, this.#timeout?.error);
-    if (worded?.isTimeout) this.#timeout = undefined;
+    if (worded) this.#traffic.refused(worded.error.kind);
+    if (worded && worded.error === this.#timeout?.error) this.#timeout = undefined;
     return worded?.bytes ?? forward;
   }
 
@@ -532,6 +533,7 @@ export class Relay {
     }
     const ignoredSync = this.#replies.frontIsSync;
     this.#override = { error: copyRefusal(), stage: "statement", atMs: this.#deps.nowMs() };
+    this.#traffic.refused("copy_denied");
     this.#backend.write(ignoredSync ? concatBytes(encodeCopyFail("refused"), encodeSync()) : encodeCopyFail("refused"));
     return swallow;
   }
@@ -539,6 +541,7 @@ export class Relay {
   /** From here on the statement's outcome is `error`: it is cancelled, and what it still sends is swallowed. */
   #overrideStatement(error: GatewayError): Verdict {
     this.#override = { error, stage: "statement", atMs: this.#deps.nowMs() };
+    this.#traffic.refused(error.kind);
     this.#cancelBackend();
     return swallow;
   }
@@ -641,6 +644,7 @@ export class Relay {
   #end(error: GatewayError | undefined, reusable: boolean): void {
     if (this.#isOver) return;
     this.#isOver = true;
+    if (error) this.#traffic.refused(error.kind);
     this.#log?.end(error?.sqlstate ?? "57014"); // a client that leaves has its statement cancelled
     this.#pauses.end();
     this.#client.sink = undefined;

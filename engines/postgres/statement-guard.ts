@@ -114,16 +114,16 @@ export class StatementGuard {
    * An error the backend sent, in the product's words: errors of our own making lose PL/pgSQL's context, a statement stopped by `timeout` says
    * so, DDL that PostgreSQL itself refused gets the product's message. @returns undefined = as it came.
    */
-  wordError(body: Uint8Array, timeout: GatewayError | undefined): { readonly bytes: Uint8Array; readonly isTimeout: boolean } | undefined {
+  wordError(body: Uint8Array, timeout: GatewayError | undefined): { readonly bytes: Uint8Array; readonly error: GatewayError } | undefined {
     if (!timeout && !this.#refuseDdl && this.#settings().allow_copy) return undefined;
     const fields = readable(body, decodeErrorFields);
     const sqlstate = fields?.get("C");
     const text = fields?.get("M") ?? "";
-    if (timeout && sqlstate === "57014") return { bytes: encodeRefusal(timeout), isTimeout: true };
-    if (sqlstate === "0A000" && text === copyRefusal().message) return { bytes: encodeRefusal(copyRefusal()), isTimeout: false };
+    if (timeout && sqlstate === "57014") return inOurWords(timeout);
+    if (sqlstate === "0A000" && text === copyRefusal().message) return inOurWords(copyRefusal());
     if (sqlstate !== "42501" || !this.#refuseDdl) return undefined;
     const isDdl = this.#ddlInFlight || text === ddlRefusal().message || text.startsWith("must be owner of ") || ranDdl(fields);
-    return isDdl ? { bytes: encodeRefusal(ddlRefusal()), isTimeout: false } : undefined;
+    return isDdl ? inOurWords(ddlRefusal()) : undefined;
   }
 
   get #readsSql(): boolean {
@@ -134,6 +134,10 @@ export class StatementGuard {
     if (summary.ddl === ddlCertain && this.#refuseDdl) return ddlRefusal();
     return summary.copy && !this.#settings().allow_copy ? copyRefusal() : undefined;
   }
+}
+
+function inOurWords(error: GatewayError) {
+  return { bytes: encodeRefusal(error), error };
 }
 
 /**

@@ -1,4 +1,5 @@
 /** A real gateway and its administrator: who is connected, who is banned, what was measured, who changed what. */
+import { readFile } from "node:fs/promises";
 import { afterAll, beforeAll, describe, expect, it } from "vitest";
 import { connect, ending, failure, from, spawnPsql } from "./support/clients.ts";
 import { type Fleet, makeFleet } from "./support/fleet.ts";
@@ -181,5 +182,40 @@ describe("the record of changes and the use of keys", () => {
     const env = { TDB_API_URL: api_url, TDB_API_KEY: api_key };
     expect((await tdb("node", ["query", "--tenant", "wayne", "SELECT 40 + 2 AS answer"], env)).stdout).toContain("42");
     expect((await tdb("node", ["audit", "--limit", "1"], env)).stdout).toContain("/tenants/{id}/query");
+  });
+});
+
+describe("the Grafana dashboard", () => {
+  it("asks for metrics and labels that are there, and for every metric there is", async () => {
+    const client = await connect(fleet.gateway, fleet.tenant("wayne"));
+    await failure(client.query("SELECT nope")); // errors and refusals have no series before the first one
+    await failure(client.query("DROP TABLE accounts"));
+    await client.end();
+    await failure(connect(fleet.gateway, { ...fleet.tenant("wayne"), password: "tdb_0000000000000000" }));
+    const found = await scrape();
+    const names = new Set([...found.keys()].map((name) => name.replace(/\{.*/, "")));
+    const dashboard = JSON.parse(await readFile(new URL("../../docs/grafana/tenantry.json", import.meta.url), "utf8"));
+    const targets = (dashboard.panels as { title: string; targets?: { expr: string; legendFormat: string }[] }[]).flatMap(
+      (panel) => panel.targets?.map((target) => ({ title: panel.title, ...target })) ?? [],
+    );
+    expect(targets.length).toBeGreaterThan(30);
+    const used = new Set<string>();
+    for (const { title, expr, legendFormat } of targets) {
+      const metrics = [...expr.matchAll(/\b(?:tenantry|process)_\w+/g)].map(([name]) => name);
+      expect(metrics.length, `${title}: ${expr}`).toBeGreaterThan(0);
+      for (const name of metrics) {
+        expect(names, title).toContain(name);
+        used.add(name.replace(/_(bucket|count|sum)$/, ""));
+        for (const [, label] of legendFormat.matchAll(/\{\{(\w+)\}\}/g)) {
+          if (label === "instance") continue; // Prometheus' own
+          expect(
+            [...found.keys()].some((key) => key.startsWith(`${name}{`) && key.includes(`${label}="`)),
+            `${title}: ${label}`,
+          ).toBe(true);
+        }
+      }
+    }
+    const shown = new Set([...names].map((name) => name.replace(/_(bucket|count|sum)$/, "")));
+    expect([...shown].filter((name) => !used.has(name))).toEqual([]);
   });
 });
