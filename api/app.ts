@@ -11,6 +11,7 @@ import { refuseForeignOrigin } from "./origin.ts";
 import { defaultRateLimits, makeRateLimiter } from "./rate-limit.ts";
 import { accountEndpoints } from "./routes/accounts.ts";
 import { apiKeyEndpoints } from "./routes/apikeys.ts";
+import { backupEndpoints } from "./routes/backups.ts";
 import { blueprintEndpoints } from "./routes/blueprints.ts";
 import { deploymentEndpoints } from "./routes/deployments.ts";
 import { fleetEndpoints } from "./routes/fleet.ts";
@@ -34,6 +35,7 @@ export const endpoints = [
   ...blueprintEndpoints,
   ...tenantEndpoints,
   ...settingEndpoints,
+  ...backupEndpoints,
   ...deploymentEndpoints,
   ...fleetEndpoints,
   ...operationsEndpoints,

@@ -40,6 +40,13 @@ const recordedFields = [
   "drop_routing_column",
   "shared_tables",
   "import_id",
+  "backup_id",
+  "date",
+  "upgrade",
+  "cron",
+  "time_zone",
+  "keep_count",
+  "keep_days",
 ] as const;
 
 /** Statements that only read are the query log's business. */

@@ -1,5 +1,6 @@
 /** What every route is given: dependencies of the API, and what is known of the request once it is authorised. */
 import type { Context } from "hono";
+import type { Backups } from "../core/backups.ts";
 import type { Clock } from "../core/clock.ts";
 import type { ControlPlane } from "../core/control-plane.ts";
 import type { Idempotency } from "../core/idempotency.ts";
@@ -43,6 +44,8 @@ export interface ApiDeps {
   readonly control: ControlPlane;
   /** Moving in from shared databases; without it its routes are forbidden. */
   readonly imports?: Imports | undefined;
+  /** Backups and what is made of them; without it its routes are forbidden. */
+  readonly backups?: Backups | undefined;
   readonly clock: Clock;
   readonly log: Log;
   readonly info: ApiInfo;

@@ -194,6 +194,15 @@ export const tenantFields = {
   trashed_at: MaybeTime.openapi({ description: "Kept 7 days from then; null unless in trash.", example: null }),
 };
 export const Tenant = z.object(tenantFields).openapi("Tenant");
+/** Of a tenant just made; its secrets are shown once. */
+export const newTenantFields = {
+  tenant_id: z.string().openapi({ example: "wayne" }),
+  status: TenantStatus,
+  created_at: Time,
+  databases: z.array(TenantDatabase),
+  proxy_password: proxyPasswordField.nullable(),
+  api_key: apiKeyField.nullable().openapi({ description: "Shown once; null when databases were added to a tenant that exists." }),
+};
 
 // One parameter of a statement; objects and arrays are sent as JSON or as PostgreSQL arrays by the database driver.
 const Parameter = z

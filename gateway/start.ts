@@ -10,6 +10,7 @@ import type { Log } from "../core/log.ts";
 import { Secrets } from "../core/secrets.ts";
 import { createPostgresAdmin } from "../engines/postgres/admin/admin.ts";
 import type { ClusterAddress } from "../engines/postgres/dial.ts";
+import { openBackups } from "./backups/open.ts";
 import { Cleanup } from "./cleanup.ts";
 import { createControlPlane } from "./control/control-plane.ts";
 import { makeDataDir } from "./data-dir.ts";
@@ -114,6 +115,9 @@ async function assemble(options: StartOptions, cleanup: Cleanup): Promise<Gatewa
   );
   cleanup.add("re-keying", () => rekeying.stop());
   await rekeying.start();
+  const backups = openBackups(config, inForce, { dataDir, context: control.context, dialer, secrets, log, clock });
+  backups.start();
+  cleanup.add("backups", () => backups.stop());
   const imports = createImports({ control, store, dialer, secrets, clock, log, outbound: () => outboundRules(inForce()) });
   await imports.start();
   cleanup.add("imports", () => imports.stop());
@@ -153,6 +157,7 @@ async function assemble(options: StartOptions, cleanup: Cleanup): Promise<Gatewa
   cleanup.add("operations", () => operations.stop());
   const served = {
     control,
+    backups,
     imports,
     info,
     operations,

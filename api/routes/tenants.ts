@@ -7,19 +7,16 @@ import { answer, created, ok, paging } from "../envelope.ts";
 import { assertCoversBlueprint, coversBlueprint } from "../policy.ts";
 import { isoTime, presentAnswer, presentConnection, presentDeployment, presentResult, presentTenant, readPage } from "../present.ts";
 import {
-  apiKeyField,
   Deployment,
   DeploymentResult,
   IsolationLevel,
+  newTenantFields,
   PageQuery,
-  proxyPasswordField,
   queryAnswerFields,
   queryFields,
   Tenant,
-  TenantDatabase,
   TenantId,
   TenantParams,
-  Time,
   tenantFields,
   WorkspaceName,
 } from "../schema.ts";
@@ -68,14 +65,7 @@ const create = endpoint(
     description: "The connection strings hold the tenant's own password: keep them, it is shown once.",
     request: { body: { required: true, content: { "application/json": { schema: CreateBody } } } },
     responses: {
-      201: answer(201, "The tenant, ready to connect to", {
-        tenant_id: z.string().openapi({ example: "wayne" }),
-        status: tenantFields.status,
-        created_at: Time,
-        databases: z.array(TenantDatabase),
-        proxy_password: proxyPasswordField.nullable(),
-        api_key: apiKeyField.nullable().openapi({ description: "Shown once; null when databases were added to a tenant that exists." }),
-      }),
+      201: answer(201, "The tenant, ready to connect to", newTenantFields),
     },
   },
   async (c) => {
@@ -89,7 +79,7 @@ const create = endpoint(
   },
 );
 
-function presentNewTenant(c: ApiContext, { tenant, databases, credential }: NewTenant) {
+export function presentNewTenant(c: ApiContext, { tenant, databases, credential }: NewTenant) {
   return {
     tenant_id: tenant.id,
     status: tenant.state,

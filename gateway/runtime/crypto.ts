@@ -2,6 +2,7 @@
 
 import { createHash, createHmac, pbkdf2, randomBytes, timingSafeEqual } from "node:crypto";
 import type { Crypto } from "../../core/crypto.ts";
+import type { StreamHash } from "../../core/dumper.ts";
 
 export const nodeCrypto: Crypto = {
   sha256: (data) => createHash("sha256").update(data).digest(),
@@ -13,6 +14,12 @@ export const nodeCrypto: Crypto = {
   randomBytes: (length) => randomBytes(length),
   equal: (a, b) => a.length === b.length && timingSafeEqual(a, b),
 };
+
+/** SHA-256 of more than fits into memory. */
+export function makeStreamHash(): StreamHash {
+  const hash = createHash("sha256");
+  return { update: (bytes) => void hash.update(bytes), digest: () => hash.digest("hex") };
+}
 
 /** PBKDF2 by WebCrypto: on Deno a third of the time node:crypto takes. */
 export async function webPbkdf2Sha256(password: Uint8Array, salt: Uint8Array, iterations: number): Promise<Uint8Array> {

@@ -26,7 +26,12 @@ function pathOf(row: PolicyRow, world: World, ids: { workspace: string; tenant: 
         : row.path.startsWith("/deployments")
           ? world.deploymentId
           : ids.other;
-  return row.path.replace(":id", id).replace(":ip", "192.0.2.1").replace(":name", ids.workspace).replace(":version", "1");
+  return row.path
+    .replace(":id", id)
+    .replace(":ip", "192.0.2.1")
+    .replace(":name", ids.workspace)
+    .replace(":version", "1")
+    .replace(/:\w+_id/, (name) => (name === ":backup_id" ? "bak_0001" : name === ":rollback_id" ? "rbk_0001" : name));
 }
 
 function ownPath(row: PolicyRow, world: World): string {

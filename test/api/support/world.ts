@@ -5,6 +5,7 @@ import { ManualClock } from "../../../core/clock.ts";
 import type { Log, LogFields } from "../../../core/log.ts";
 import { type Role, roles } from "../../../core/role.ts";
 import type { Scope } from "../../../core/scope.ts";
+import { FakeBackups } from "./fake-backups.ts";
 import { FakeControl } from "./fake-control.ts";
 import { FakeHistory } from "./fake-history.ts";
 import { FakeImports } from "./fake-imports.ts";
@@ -79,8 +80,10 @@ export async function makeWorld(options: Partial<ApiDeps> = {}): Promise<World> 
   const tokens = () => ({ operator: operatorToken, metrics: metricsToken });
   const history = new FakeHistory();
   const imports = new FakeImports(projectId);
+  const backups = new FakeBackups(control);
   const given = {
     control,
+    backups,
     imports,
     operations,
     history,
