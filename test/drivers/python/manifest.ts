@@ -1,7 +1,7 @@
 /** Drivers and ORMs of Python, in a virtual environment. */
 import { join } from "node:path";
 import { installed, makeWorkDir, missing, must, reasonOf, sourceDir } from "../support/install.ts";
-import type { Command, Language, Row } from "../support/language.ts";
+import type { Command, Language, Row, Snippet } from "../support/language.ts";
 
 let workDir = "";
 let binDir = "";
@@ -21,16 +21,29 @@ async function prepare(): Promise<string | undefined> {
 }
 
 /** A program of this folder, with the environment's Python, which is first in the path. */
-function program(name: string): Command {
-  return ["python", join(sourceDir("python"), name)];
+function program(name: string, ...args: string[]): Command {
+  return ["python", join(sourceDir("python"), name), ...args];
+}
+
+function snippet(file: string, proof: "reads" | "writes"): Snippet {
+  return { files: [file], commands: [["python", file]], proof };
 }
 
 const rows: readonly Row[] = [
+  { name: "psycopg 3", snippet: snippet("use_psycopg.py", "reads"), checks: program("psycopg3.py") },
+  { name: "psycopg 3, async", snippet: snippet("use_psycopg_async.py", "reads"), checks: program("psycopg3_async.py") },
+  { name: "psycopg 3, pipeline mode", checks: program("psycopg3_async.py", "pipeline") },
+  { name: "asyncpg", snippet: snippet("use_asyncpg.py", "reads"), checks: program("asyncpg_checks.py") },
+  { name: "psycopg2", snippet: snippet("use_psycopg2.py", "reads"), checks: program("psycopg2_checks.py") },
+  { name: "SQLAlchemy", snippet: snippet("use_sqlalchemy.py", "writes"), checks: program("sqlalchemy_checks.py") },
+  { name: "SQLAlchemy on asyncpg", checks: program("sqlalchemy_checks.py", "asyncpg") },
   {
-    name: "psycopg 3",
-    snippet: { files: ["psycopg3.py"], commands: [["python", "psycopg3.py"]], proof: "reads" },
-    checks: program("psycopg3.py"),
+    name: "Django",
+    snippet: { files: ["settings.py", "use_django.py"], commands: [["python", "use_django.py"]], proof: "reads" },
+    checks: program("django_checks.py"),
   },
+  { name: "Alembic", migration: { command: program("alembic_migrate.py") } },
+  { name: "Django migrations", migration: { command: program("django_migrate.py") } },
 ];
 
 export const python: Language = {
