@@ -169,6 +169,14 @@ export const settings = {
     reload: true,
     help: "How long the MySQL listener waits for a client of another protocol to speak before it greets; 0 greets at once.",
   },
+  lock_share_percent: {
+    type: "int",
+    default: 50,
+    min: 0,
+    max: 100,
+    reload: true,
+    help: "Most of a cluster's shared lock table that the sessions of one database may hold; beyond it the largest holders are ended. 0 switches it off.",
+  },
   strict_versions: {
     type: "bool",
     default: false,

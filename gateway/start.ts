@@ -18,6 +18,7 @@ import { closeWithin, Doors } from "./doors.ts";
 import { clientAddress } from "./forwarded.ts";
 import { createImports } from "./imports/imports.ts";
 import { type Listeners, openListeners } from "./listeners.ts";
+import { LockWatch } from "./lock-watch.ts";
 import { loadMasterKeys, masterKeyPath } from "./master-key.ts";
 import { listenError } from "./open-port.ts";
 import { createIdempotency } from "./operations/idempotency.ts";
@@ -100,6 +101,8 @@ async function assemble(options: StartOptions, cleanup: Cleanup): Promise<Gatewa
   cleanup.add("version checks", () => versions.stop());
   await versions.check();
   if (config.strict_versions) versions.assertGood();
+  const lockWatch = new LockWatch({ dialer, clusterIds: [...clusters.keys()], clock, log, percent: () => inForce().lock_share_percent });
+  cleanup.add("lock watch", () => lockWatch.stop());
   const admin = createPostgresAdmin({ dialer, secrets, log, clock, allowedExtensions: () => inForce()["extensions.allow"] });
   const control = createControlPlane({ store, admin, secrets, clock, log, config: controlConfig(config, [...clusters.keys()]) });
   await control.start();

@@ -106,14 +106,16 @@ async function stall(): Promise<void> {
   await new Promise((done) => socket.once("close", done));
 }
 
+/** A megabyte and a quarter a second, as over a bad line. */
 async function readSlowly(): Promise<void> {
   const client = await openClient();
   const { stream } = (client as unknown as { connection: { stream: Socket } }).connection;
-  const dawdle = setInterval(() => {
-    stream.resume();
-    setTimeout(() => stream.pause(), 5);
-  }, 100);
   client.query({ text: `SELECT '${"x".repeat(1000)}' FROM generate_series(1, 1000000)`, rowMode: "array" }).catch(() => undefined);
+  stream.removeAllListeners("data");
+  stream.pause();
+  const dawdle = setInterval(() => {
+    if (stream.read(Math.min(64 * 1024, stream.readableLength)) !== null) count("reads");
+  }, 50);
   await new Promise((done) => stream.once("close", done));
   clearInterval(dawdle);
 }
