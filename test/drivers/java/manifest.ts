@@ -4,7 +4,7 @@ import { join } from "node:path";
 import { installed, makeWorkDir, missing, must, reasonOf, sourceDir } from "../support/install.ts";
 import type { Command, Language, Row } from "../support/language.ts";
 
-/** The version of the document that the guide comes from, beside the one in pom.xml. */
+/** An older version that many applications still have, beside the one in pom.xml. */
 const olderDriver = "org.postgresql:postgresql:42.7.4";
 const plugin = "org.apache.maven.plugins:maven-dependency-plugin:3.9.0";
 
@@ -48,7 +48,7 @@ const rows: readonly Row[] = [
   {
     name: "pgjdbc 42.7.4",
     snippet: { files: ["Jdbc.java"], commands: [run("-cp", "../../older/*", "Jdbc.java")], complete: inMain, proof: "reads" },
-    note: "the version the guide's first edition names",
+    note: "an older version",
   },
   {
     name: "HikariCP",
