@@ -28,7 +28,7 @@ describe.for(languages)("$name", (language) => {
 
   afterAll(() => writeResult({ language: language.name, guide: language.guide, rows: results }));
 
-  describe.for(language.rows)("$name", ({ name, note, snippet, checks, migration, pool, prepare, absent: never }) => {
+  describe.for(language.rows)("$name", ({ name, note, snippet, checks, tool, toolGateway, migration, pool, prepare, absent: never }) => {
     const result: RowResult = { name, passed: [], skipped: [], failed: [], ...(note === undefined ? {} : { note }) };
     results.push(result);
     /** The row's own, with the document's tables and Zoe; made when the first test needs it. */
@@ -67,6 +67,16 @@ describe.for(languages)("$name", (language) => {
       });
     }
     if (checks) test("driver", async () => runChecks(language, checks, driverChecks, result, await useProject()));
+    if (tool && toolGateway) {
+      test("client", async () => {
+        const own = await startWorld(toolGateway());
+        try {
+          await inProject(await makeFilled(own), (filled) => runChecks(language, tool, [], result, filled));
+        } finally {
+          await own.dispose();
+        }
+      });
+    } else if (tool) test("client", async () => runChecks(language, tool, [], result, await useProject()));
     if (migration) {
       test("migrations", async () => {
         const version = await inProject(await world.makeProject([]), (empty) => runMigration(language, name, migration, empty));

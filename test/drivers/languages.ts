@@ -8,5 +8,6 @@ import { python } from "./python/manifest.ts";
 import { ruby } from "./ruby/manifest.ts";
 import { rust } from "./rust/manifest.ts";
 import type { Language } from "./support/language.ts";
+import { tools } from "./tools/manifest.ts";
 
-export const languages: readonly Language[] = [node, python, go, java, ruby, rust, php, perl];
+export const languages: readonly Language[] = [node, python, go, java, ruby, rust, php, perl, tools];

@@ -44,6 +44,10 @@ export interface Row {
   readonly snippet?: Snippet;
   /** Prints a line for each of `driverChecks`. */
   readonly checks?: Command;
+  /** A client that is no library: prints a line for each thing it does, in words of its own, and ends with 1 where one went wrong. */
+  readonly tool?: Command;
+  /** The same against a gateway of its own, of this configuration. Asked for after `prepare`. */
+  readonly toolGateway?: () => Readonly<Record<string, unknown>>;
   /** Prints a line for each of `poolChecks`. */
   readonly pool?: Command;
   /** Prints `version …`. */

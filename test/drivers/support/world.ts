@@ -81,7 +81,7 @@ async function makeProject(gateway: GatewayProcess, name: string, tables: readon
   };
   const [wayne, globex] = [await addTenant("wayne"), await addTenant("globex")];
   return {
-    env: environment(gateway, { workspace, wayne, globex }),
+    env: { ...environment(gateway, { workspace, wayne, globex }), TDB_API_URL: api_url, TDB_API_KEY: project.api_key },
     api,
     workspace,
     wayne,
