@@ -20,8 +20,6 @@ What the words mean: **snippet**, the guide's own code; **types**, numbers, text
 **errors**, SQLSTATE and message as the driver's own exception; **LISTEN**, a notification from another session; **reconnect**, a
 session ended with \`57P01\` and the next request served; **checked before use**, **recycled in time**, **long request**, a client pool under
 a gateway that drops idle clients after two seconds.
-
-.NET's Npgsql has no row: neither .NET nor its packages can be had from the registries that these tests use.
 `;
 
 async function readResult(language: string): Promise<LanguageResult | undefined> {
