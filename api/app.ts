@@ -10,6 +10,7 @@ import { withExamples } from "./openapi-examples.ts";
 import { refuseForeignOrigin } from "./origin.ts";
 import { defaultRateLimits, makeRateLimiter } from "./rate-limit.ts";
 import { accountEndpoints } from "./routes/accounts.ts";
+import { adminEndpoints } from "./routes/admin.ts";
 import { apiKeyEndpoints } from "./routes/apikeys.ts";
 import { backupEndpoints } from "./routes/backups.ts";
 import { blueprintEndpoints } from "./routes/blueprints.ts";
@@ -38,6 +39,7 @@ export const endpoints = [
   ...backupEndpoints,
   ...deploymentEndpoints,
   ...fleetEndpoints,
+  ...adminEndpoints,
   ...operationsEndpoints,
   ...importEndpoints,
   ...logEndpoints,

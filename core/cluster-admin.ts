@@ -61,6 +61,8 @@ export interface QueryInput {
   readonly timeoutMs: number;
   /** True for tenant databases: DDL is refused as `ddl_denied` with the API's message. */
   readonly refuseDdl: boolean;
+  /** Aborts when the answer is no longer wanted: the statement is cancelled. */
+  readonly signal?: AbortSignal | undefined;
 }
 
 export interface QueryAnswer {

@@ -1,5 +1,6 @@
 /** What the management API can do: the product's verbs, without HTTP. Authorisation is the caller's; ids are always looked up inside the project. */
 import type { QueryAnswer, TableShape } from "./cluster-admin.ts";
+import type { GatewayError } from "./errors.ts";
 import type { DriftedTenant, FleetStatus } from "./fleet.ts";
 import type {
   Account,
@@ -72,6 +73,14 @@ export interface BlueprintSummary {
   /** How many tenants are at which version. */
   readonly tenantsPerVersion: readonly { readonly version: number; readonly tenants: number }[];
   readonly createdAt: number;
+}
+
+/** What a statement sent to many tenants came to in one. */
+export interface TenantAnswer {
+  readonly tenantId: string;
+  readonly answer: QueryAnswer | undefined;
+  /** Why there is none. */
+  readonly error: GatewayError | undefined;
 }
 
 export interface QueryRequest {
@@ -174,6 +183,12 @@ export interface ControlPlane {
   restoreTenant(projectId: string, tenantId: string): Promise<Tenant>;
   suspendTenant(projectId: string, tenantId: string): Promise<Tenant>;
   resumeTenant(projectId: string, tenantId: string): Promise<Tenant>;
+  /** One statement in each tenant's database of a blueprint, a few at a time, as they end. A tenant's failure is its own result. */
+  queryTenants(
+    projectId: string,
+    input: { readonly blueprint: string; readonly tenants: "all" | readonly string[]; readonly request: QueryRequest; readonly concurrency: number },
+    signal: AbortSignal,
+  ): AsyncIterable<TenantAnswer>;
   /** `blueprint` may be left out when the tenant has one PostgreSQL database. */
   queryTenant(projectId: string, tenantId: string, role: Role, request: QueryRequest & { blueprint?: string | undefined }): Promise<QueryAnswer>;
   getTenantSettings(projectId: string, tenantId: string, blueprint?: string): Promise<DatabaseSettings>;

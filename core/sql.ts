@@ -29,7 +29,7 @@ export interface SqlConnection {
   queryArrays(
     text: string,
     values: readonly unknown[],
-    options: { readonly maxRows: number; readonly timeoutMs: number },
+    options: { readonly maxRows: number; readonly timeoutMs: number; readonly signal?: AbortSignal | undefined },
   ): Promise<{
     readonly columns: readonly SqlField[];
     readonly rows: readonly (readonly unknown[])[];

@@ -185,7 +185,7 @@ class PgConnection implements SqlConnection {
     }
   }
 
-  async queryArrays(text: string, values: readonly unknown[], options: { readonly maxRows: number; readonly timeoutMs: number }) {
+  async queryArrays(text: string, values: readonly unknown[], options: Parameters<SqlConnection["queryArrays"]>[2]) {
     const query = new PortalQuery(text, values, options.maxRows);
     let timedOut = false;
     const timers: NodeJS.Timeout[] = [];
@@ -198,6 +198,9 @@ class PgConnection implements SqlConnection {
       };
       timers.push(setTimeout(onTimeout, options.timeoutMs));
     }
+    const onAbort = () => this.#cancel();
+    options.signal?.throwIfAborted();
+    options.signal?.addEventListener("abort", onAbort, { once: true });
     try {
       this.#client.query(query);
       return await query.answer;

@@ -9,6 +9,7 @@ import * as follow from "./deployment-follow.ts";
 import { runBlueprint } from "./deployment-runner.ts";
 import * as deployments from "./deployments.ts";
 import * as drift from "./drift.ts";
+import { queryTenants } from "./fleet-queries.ts";
 import { JobQueue } from "./job-queue.ts";
 import * as projects from "./projects.ts";
 import * as queries from "./queries.ts";
@@ -74,6 +75,7 @@ type DeploymentVerbs =
   | "getDeployment"
   | "waitForDeployment"
   | "followDeployment"
+  | "queryTenants"
   | "cancelDeployment"
   | "retryDeployment";
 
@@ -130,6 +132,7 @@ function bindDeployments(context: ControlContext, queue: JobQueue): Pick<Control
     getDeployment: bind(context, deployments.getDeployment),
     listTenantDeployments: bind(context, follow.listTenantDeployments),
     waitForDeployment: bind(context, follow.waitForDeployment),
+    queryTenants: (...args) => queryTenants(context, ...args),
     followDeployment: (...args) => follow.followDeployment(context, ...args),
     cancelDeployment: bind(context, (ctx, ...args: Parameters<ControlPlane["cancelDeployment"]>) =>
       deployments.cancelDeployment(ctx, queue, ...args),

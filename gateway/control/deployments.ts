@@ -177,11 +177,32 @@ export async function retryDeployment(context: ControlContext, queue: JobQueue, 
       .executeTakeFirst();
     if (again.numUpdatedRows === 0n) throw new GatewayError("conflict", `Deployment ${deploymentId} has nothing to retry: every tenant is done`);
     await requeue(trx, deploymentId);
+    await trustCanaries(trx, deploymentId);
     await queue.send(trx, row.workspace_id);
     await notifyDeployment(trx, deploymentId);
   });
   queue.wake();
   return await findDeployment(context.store.db, projectId, deploymentId);
+}
+
+/** Who tries again although the canaries fare badly wants it: canaries that are done are not watched a second time. */
+async function trustCanaries(trx: Kysely<Tables>, deploymentId: string): Promise<void> {
+  await trx
+    .updateTable("deployments as d")
+    .set({ canary_watch_s: 0 })
+    .where("d.id", "=", deploymentId)
+    .where(({ not, exists, selectFrom }) =>
+      not(
+        exists(
+          selectFrom("deployment_results as r")
+            .select("r.tenant_id")
+            .whereRef("r.deployment_id", "=", "d.id")
+            .where("r.is_canary", "=", true)
+            .where("r.status", "=", "pending"),
+        ),
+      ),
+    )
+    .execute();
 }
 
 async function requeue(trx: Kysely<Tables>, deploymentId: string): Promise<void> {
@@ -192,7 +213,15 @@ async function requeue(trx: Kysely<Tables>, deploymentId: string): Promise<void>
     .executeTakeFirstOrThrow();
   await trx
     .updateTable("deployments")
-    .set({ state: "queued", cancel_requested: false, held_because: null, finished_at: null, claimed_by: null, position: Number(last.position) })
+    .set({
+      state: "queued",
+      cancel_requested: false,
+      held_because: null,
+      canary_baseline: null,
+      finished_at: null,
+      claimed_by: null,
+      position: Number(last.position),
+    })
     .where("id", "=", deploymentId)
     .execute();
 }

@@ -18,6 +18,7 @@ export async function queryTenant(
   tenantId: string,
   role: Role,
   request: QueryRequest & { blueprint?: string | undefined },
+  signal?: AbortSignal,
 ): Promise<QueryAnswer> {
   const tenant = await findTenant(context.store.db, projectId, tenantId);
   if (tenant.state === "suspended") throw new GatewayError("tenant_suspended", `tenant "${tenantId}" is suspended`);
@@ -27,7 +28,7 @@ export async function queryTenant(
   if (tenant.state !== "ready" || entry.state !== "ready" || !entry.database) {
     throw new GatewayError("not_ready", `tenant "${tenantId}" is still being created`);
   }
-  return await run(context, entry.database, role, request, await effectiveSettings(context.store.db, entry), true);
+  return await run(context, entry.database, role, request, await effectiveSettings(context.store.db, entry), true, signal);
 }
 
 export async function queryWorkspace(
@@ -57,6 +58,7 @@ async function run(
   request: QueryRequest,
   settings: DatabaseSettings,
   refuseDdl: boolean,
+  signal?: AbortSignal,
 ): Promise<QueryAnswer> {
   const { apiQueryTimeoutMs, maxApiRows } = context.config;
   const timeoutMs = settings.query_timeout_ms > 0 ? Math.min(settings.query_timeout_ms, apiQueryTimeoutMs) : apiQueryTimeoutMs;
@@ -66,6 +68,7 @@ async function run(
     maxRows: maxApiRows,
     timeoutMs,
     refuseDdl,
+    signal,
   });
   const limit = settings.max_rows_per_query;
   const sent = answer.rows.length + (answer.truncated ? 1 : 0);

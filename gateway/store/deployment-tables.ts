@@ -20,3 +20,7 @@ create index deployment_results_open on tenantry.deployment_results (deployment_
 alter table tenantry.databases drop constraint databases_kind_check;
 alter table tenantry.databases add constraint databases_kind_check check (kind in ('workspace', 'template', 'tenant', 'spare', 'copy'));
 `;
+
+export const canaryBaselineSql = `
+alter table tenantry.deployments add column canary_baseline jsonb;
+`;

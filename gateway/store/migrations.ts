@@ -1,7 +1,7 @@
 /** Numbered, forward-only changes of the store's schema. A released migration is never edited; the next one is added below it. */
 
 import { backupTablesSql } from "./backup-tables.ts";
-import { deploymentOptionsSql } from "./deployment-tables.ts";
+import { canaryBaselineSql, deploymentOptionsSql } from "./deployment-tables.ts";
 import { idempotencyTable } from "./idempotency-sql.ts";
 import { importTables } from "./import-tables.ts";
 import { queryLogTables } from "./query-log-sql.ts";
@@ -230,4 +230,5 @@ export const migrations: readonly Migration[] = [
   { version: 7, name: "skipped versions, settings of captured statements, reference data", sql: schemaChanges },
   { version: 8, name: "imports", sql: importTables },
   { version: 9, name: "idempotency keys", sql: idempotencyTable },
+  { version: 10, name: "what canaries were like before", sql: canaryBaselineSql },
 ];

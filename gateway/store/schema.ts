@@ -15,6 +15,7 @@ import type {
 } from "../../core/model.ts";
 import type { Role } from "../../core/role.ts";
 import type { Scope } from "../../core/scope.ts";
+import type { CanaryBaseline } from "../control/deployment-canary.ts";
 import type { BackupRow, BackupScheduleRow, RollbackRow } from "./backup-tables.ts";
 import type { ImportTables } from "./import-tables.ts";
 
@@ -182,6 +183,8 @@ export interface DeploymentRow {
   dry_run: Generated<boolean>;
   /** Why it stopped by itself. */
   held_because: Nullable<string>;
+  /** What the canaries' statements were like before; see gateway/control/deployment-canary.ts. */
+  canary_baseline: ColumnType<CanaryBaseline | null, string | null | undefined, string | null>;
   claimed_by: Nullable<number>;
   created_at: Date;
   started_at: Nullable<Date>;

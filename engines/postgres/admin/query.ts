@@ -17,7 +17,11 @@ export async function runQuery(context: AdminContext, database: PhysicalDatabase
   try {
     return await withRole(context, database, role, async (connection) => {
       const startedAt = context.clock.nowMs();
-      const answer = await connection.queryArrays(input.query, input.params, { maxRows: input.maxRows, timeoutMs: input.timeoutMs });
+      const answer = await connection.queryArrays(input.query, input.params, {
+        maxRows: input.maxRows,
+        timeoutMs: input.timeoutMs,
+        signal: input.signal,
+      });
       const elapsedMs = context.clock.nowMs() - startedAt;
       const types = await typeNames(connection, answer.columns);
       return {

@@ -298,6 +298,15 @@ export class FakeControl implements ControlPlane {
     return answer;
   }
 
+  async *queryTenants(projectId: string, input: { blueprint: string; tenants: "all" | readonly string[]; concurrency: number }) {
+    this.calls.push(`queryTenants ${input.blueprint} ${input.tenants} ${input.concurrency}`);
+    const ids = input.tenants === "all" ? this.tenants.filter((tenant) => tenant.projectId === projectId).map((tenant) => tenant.id) : input.tenants;
+    for (const tenantId of ids) {
+      const error = tenantId === "globex" ? new GatewayError("query_failed", "division by zero", { sqlstate: "22012" }) : undefined;
+      yield { tenantId, answer: error ? undefined : answer, error };
+    }
+  }
+
   async getTenantSettings(_projectId: string, tenantId: string, blueprint?: string) {
     return { ...defaultDatabaseSettings, ...this.tenantSettings.get(`${blueprint}__${tenantId}`) };
   }

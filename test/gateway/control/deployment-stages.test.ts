@@ -2,6 +2,8 @@
 import { describe, expect, test } from "vitest";
 import type { DeploymentEvent } from "../../../core/control-plane.ts";
 import type { Deployment } from "../../../core/model.ts";
+import { Partitions } from "../../../gateway/query-log/tables.ts";
+import { eventually } from "../store/control-database.ts";
 import { type Instance, makeProject, makeTenant, makeWorkspace, refusalOf, useWorld } from "./world.ts";
 
 const world = useWorld();
@@ -51,6 +53,51 @@ describe("deployments: canaries", () => {
     world().admin.brokenIn.clear();
     const retried = await ended(plane, await plane.retryDeployment(projectId, held.id));
     expect([retried.state, retried.heldBecause, statuses(retried)]).toEqual(["done", undefined, "done done done"]);
+  });
+});
+
+describe("deployments: canaries that are watched", () => {
+  /** As the gateways write what they counted. */
+  async function countStatements(projectId: string, tenantId: string, statements: number, errors: number): Promise<void> {
+    const now = new Date();
+    await new Partitions((await world().control.open()).db).ensure([now.getTime()]);
+    await world().control.query(
+      `insert into tenantry.query_usage (at, project_id, workspace_id, tenant_id, database_name, statements, errors, slow, rows, bytes_received,
+         bytes_sent, duration_ms, dropped, latencies)
+       select $1, $2, id, $3, md5(random()::text), $4, $5, 0, 0, 0, 0, 0, 0, '{}' from tenantry.workspaces where project_id = $2`,
+      [now, projectId, tenantId, statements, errors],
+    );
+  }
+  const watching = (id: string) =>
+    eventually(async () => {
+      const [row] = await world().control.query("select canary_baseline from tenantry.deployments where id = $1", [id]);
+      return row?.canary_baseline ?? undefined;
+    });
+
+  test("hold the rest when their statements fail more often, also for the instance that takes over", async () => {
+    const { plane, projectId } = await fiveTenants();
+    await countStatements(projectId, "t1", 1000, 10);
+    const deployment = await plane.createDeployment(projectId, { ...all, canary: 2, canaryWatchS: 3600 });
+    expect(await watching(deployment.id)).toMatchObject({ counts: { t1: [1000, 10], t2: [0, 0] } });
+    await world().kill(plane);
+    await countStatements(projectId, "t1", 40, 10);
+    const heir = await world().start();
+    const held = await ended(heir, deployment);
+    expect([held.state, statuses(held)]).toEqual(["failed", "done done cancelled cancelled cancelled"]);
+    expect(held.heldBecause).toBe("statements of canary 't1' fail more often: 25.0% of 40 since it was deployed, 1.0% before");
+    const retried = await heir.retryDeployment(projectId, held.id);
+    expect(await ended(heir, retried)).toMatchObject({ state: "done", heldBecause: undefined });
+  });
+
+  test("let it go on when they fail as often as before, and can be cancelled meanwhile", async () => {
+    const { plane, projectId } = await fiveTenants();
+    const deployment = await plane.createDeployment(projectId, { ...all, canary: 1, canaryWatchS: 3600 });
+    await watching(deployment.id);
+    await countStatements(projectId, "t1", 1000, 4);
+    await plane.cancelDeployment(projectId, deployment.id);
+    expect(statuses(await ended(plane, deployment))).toBe("done cancelled cancelled cancelled cancelled");
+    const short = await ended(plane, await plane.createDeployment(projectId, { ...all, canary: 1, canaryWatchS: 1 }));
+    expect([short.state, statuses(short)]).toEqual(["done", "done done done done done"]);
   });
 });
 
