@@ -5,6 +5,7 @@ import { UsageError } from "../errors.ts";
 import { formatFields, formatTable, sanitize } from "../print.ts";
 import type { CliSession } from "../session.ts";
 import { formatAnswer } from "./answers.ts";
+import { addTenantBackupCommands } from "./backups.ts";
 import { addPaging, collect, type PagingOptions, pageQuery } from "./options.ts";
 import { addSettingOptions, readSettings, type SettingOptions } from "./settings.ts";
 import { addTenantLogCommands } from "./tenant-logs.ts";
@@ -43,6 +44,7 @@ export function addTenantCommands(program: Command, session: CliSession): void {
   addSettings(tenants, session);
   addDeployments(tenants, session);
   addTenantLogCommands(tenants, session);
+  addTenantBackupCommands(tenants, session);
 }
 
 function addList(tenants: Command, session: CliSession): void {

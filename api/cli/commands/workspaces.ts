@@ -5,6 +5,7 @@ import { segment } from "../../client.ts";
 import { formatFields, formatTable, sanitize } from "../print.ts";
 import type { CliSession } from "../session.ts";
 import { formatAnswer, queryView } from "./answers.ts";
+import { addWorkspaceBackupCommands } from "./backups.ts";
 import { addPaging, type PagingOptions, pageQuery, repeat } from "./options.ts";
 import { readStatement } from "./query.ts";
 import { addSettingOptions, readSettings, type SettingOptions } from "./settings.ts";
@@ -52,6 +53,7 @@ export function addWorkspaceCommands(program: Command, session: CliSession): voi
       );
     });
   addWorkspaceLogCommands(workspaces, session);
+  addWorkspaceBackupCommands(workspaces, session);
 }
 
 function addList(workspaces: Command, session: CliSession): void {

@@ -16,6 +16,7 @@ export type ScopeType = Scope["type"];
 export interface World {
   readonly control: FakeControl;
   readonly operations: FakeOperations;
+  readonly backups: FakeBackups;
   readonly imports: FakeImports;
   readonly app: ReturnType<typeof createApi>;
   readonly projectId: string;
@@ -99,6 +100,7 @@ export async function makeWorld(options: Partial<ApiDeps> = {}): Promise<World> 
     control,
     operations,
     imports,
+    backups,
     app,
     projectId,
     otherProjectId: b.project.id,
