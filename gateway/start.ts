@@ -121,7 +121,11 @@ async function assemble(options: StartOptions, cleanup: Cleanup): Promise<Gatewa
   const backups = openBackups(config, inForce, { dataDir, context: control.context, dialer, secrets, log, clock });
   backups.start();
   cleanup.add("backups", () => backups.stop());
-  const imports = createImports({ control, store, dialer, secrets, clock, log, outbound: () => outboundRules(inForce()) });
+  const imports = createImports({
+    ...{ control, store, dialer, secrets, clock, log },
+    outbound: () => outboundRules(inForce()),
+    runScript: (database, sql) => admin.runScript(database, sql),
+  });
   await imports.start();
   cleanup.add("imports", () => imports.stop());
   const { tls, watch, caFile } = await openTls(options, inForce, dataDir, cleanup);

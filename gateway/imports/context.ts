@@ -1,6 +1,8 @@
 /** What every part of imports is given. */
 import type { Clock } from "../../core/clock.ts";
+import type { ClusterAdmin } from "../../core/cluster-admin.ts";
 import type { ControlPlane } from "../../core/control-plane.ts";
+import type { ImportConnection } from "../../core/imports.ts";
 import type { Log } from "../../core/log.ts";
 import type { Secrets } from "../../core/secrets.ts";
 import type { SqlDialer } from "../../core/sql.ts";
@@ -42,6 +44,10 @@ export interface ImportsOptions {
   readonly secrets: Secrets;
   readonly clock: Clock;
   readonly log: Log;
+  /** The structure of a database elsewhere as SQL, and what of it is lost. */
+  readonly readSchema?: ((connection: ImportConnection) => Promise<{ readonly sql: string; readonly lost: readonly string[] }>) | undefined;
+  /** Several statements in one transaction, as a workspace's designer. */
+  readonly runScript: ClusterAdmin["runScript"];
   /** As of the last reload of the configuration. */
   readonly outbound: () => OutboundRules;
   readonly config?: Partial<ImportsConfig> | undefined;

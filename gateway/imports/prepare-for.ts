@@ -24,13 +24,18 @@ export async function prepareFor(
   kind: "data" | "full",
 ): Promise<Prepared> {
   const catalog = await source.readCatalog();
-  if (kind === "full") return { catalog, preparation: prepare(catalog, undefined, options, convertPostgres), version: 0 };
+  if (kind === "full") {
+    const preparation = prepare(catalog, undefined, options, convertPostgres);
+    const isEmpty = (await readBlueprintTables(context, workspace)).length === 0;
+    const problem = `workspace '${workspace.name}' already has tables: use import-data, or an empty workspace`;
+    return { catalog, preparation: isEmpty ? preparation : { ...preparation, problems: [...preparation.problems, problem] }, version: 0 };
+  }
   const { version } = await context.control.getBlueprint(workspace.projectId, workspace.name);
   const target = await readBlueprintTables(context, workspace);
   return { catalog, preparation: prepare(catalog, target, options, convertPostgres), version };
 }
 
-async function readBlueprintTables(context: ImportsContext, workspace: KnownWorkspace): Promise<SourceCatalog["tables"]> {
+export async function readBlueprintTables(context: ImportsContext, workspace: KnownWorkspace): Promise<SourceCatalog["tables"]> {
   const database = workspace.database!;
   const connection = await context.dialer.asAdmin(database.clusterId, database.name);
   try {

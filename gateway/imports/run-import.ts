@@ -1,13 +1,14 @@
 /** Runs an import: claimed, the source opened, tenants worked on by several readers of one snapshot, ended or let go. */
 import { sql } from "kysely";
 import { GatewayError } from "../../core/errors.ts";
-import type { ImportOptions } from "../../core/imports.ts";
+import type { ImportConnection, ImportOptions } from "../../core/imports.ts";
 import { findWorkspaceById, type KnownWorkspace } from "../control/workspace-rows.ts";
 import { translateStoreError } from "../store/store-errors.ts";
 import { type ImportsContext, nowDate } from "./context.ts";
 import { countTables, readRoutingValues, sumRows } from "./count.ts";
 import { finishImport, releaseImport } from "./finish-import.ts";
 import type { KnownImport } from "./import-rows.ts";
+import { loadStructure } from "./load-structure.ts";
 import { openSource } from "./open-source.ts";
 import { prepareFor } from "./prepare-for.ts";
 import { type Job, LostClaim, runTenant } from "./run-tenant.ts";
@@ -107,6 +108,7 @@ function failureOf(context: ImportsContext, row: KnownImport, thrown: unknown): 
 async function workOnce(context: ImportsContext, row: KnownImport, workspace: KnownWorkspace, signal: AbortSignal): Promise<void> {
   if (row.connection === null) throw new GatewayError("conflict", "the connection to the source is no longer kept: start a new import");
   const connection = await openConnection(context.secrets, row.id, row.connection);
+  const lost = await runStructure(context, row, workspace, connection);
   const source = await openSource(context, connection);
   const stopProgress = { stop: () => {} };
   try {
@@ -115,7 +117,7 @@ async function workOnce(context: ImportsContext, row: KnownImport, workspace: Kn
     if (preparation.problems.length > 0) throw new GatewayError("conflict", preparation.problems.join("; "));
     const named = nameTenants(await readRoutingValues(source, preparation), options.tenantIds);
     const tables = await countTables(source, preparation);
-    await recordPlan(context, row.id, { named, tables, warnings: preparation.warnings });
+    await recordPlan(context, row.id, { named, tables, warnings: [...lost, ...preparation.warnings] });
     const job: Job = {
       importId: row.id,
       projectId: row.project_id,
@@ -135,6 +137,25 @@ async function workOnce(context: ImportsContext, row: KnownImport, workspace: Kn
     stopProgress.stop();
     await source.close();
   }
+}
+
+/** Once: what it could not load is kept with the import. */
+async function runStructure(
+  context: ImportsContext,
+  row: KnownImport,
+  workspace: KnownWorkspace,
+  connection: ImportConnection,
+): Promise<readonly string[]> {
+  const { db } = context.store;
+  const now = await db.selectFrom("imports").select(["phase", "warnings"]).where("id", "=", row.id).executeTakeFirstOrThrow();
+  if (now.phase === "data") return (now.warnings as readonly string[]).filter((warning) => warning.startsWith("not loaded: "));
+  const lost = await loadStructure(context, row, workspace, connection);
+  await db
+    .updateTable("imports")
+    .set({ phase: "data", warnings: JSON.stringify(lost) })
+    .where("id", "=", row.id)
+    .execute();
+  return lost;
 }
 
 async function recordPlan(

@@ -7,15 +7,13 @@ export interface Door {
   /** Lets this many more bytes of answers through, then cuts every connection and takes no more until `open`. */
   shutAfter(bytes: number): void;
   open(): void;
-  /** Answers let through so far. */
-  readonly bytes: number;
+  readonly isShut: boolean;
   close(): Promise<void>;
 }
 
 export async function openDoor(socketPath: string): Promise<Door> {
   const sockets = new Set<Socket>();
   let left = Number.POSITIVE_INFINITY;
-  let bytes = 0;
   const cut = () => {
     for (const socket of sockets) socket.destroy();
   };
@@ -34,7 +32,6 @@ export async function openDoor(socketPath: string): Promise<Door> {
     client.pipe(inside);
     inside.on("data", (chunk) => {
       left -= chunk.length;
-      bytes += chunk.length;
       if (left <= 0) return cut();
       if (!client.write(chunk)) {
         inside.pause();
@@ -53,8 +50,8 @@ export async function openDoor(socketPath: string): Promise<Door> {
     open() {
       left = Number.POSITIVE_INFINITY;
     },
-    get bytes() {
-      return bytes;
+    get isShut() {
+      return left <= 0;
     },
     async close() {
       cut();

@@ -36,6 +36,8 @@ export interface Instance {
 export interface World {
   readonly server: TestPostgres;
   readonly control: ControlDatabase;
+  /** What a source's structure is read as. */
+  structure: string;
   start(config?: Partial<ImportsConfig>): Promise<Instance>;
   stop(instance: Instance): Promise<void>;
   /** Rows of a statement in a database, as superuser. */
@@ -55,6 +57,7 @@ export function useWorld(): () => World {
     world = {
       server: server(),
       control,
+      structure: "",
       async start(config = {}) {
         const applicationName = `instance ${secrets.randomHex(4)}`;
         const store = await control.open({ clock: systemClock, applicationName });
@@ -64,7 +67,9 @@ export function useWorld(): () => World {
         const plane = createControlPlane({ ...common, admin, config: { clusters, passwordIterations: 1_000, spareDatabases: 0, sweepMs: 1_000 } });
         await plane.start();
         const outbound = () => ({ allowPrivate: false, allow: ["127.0.0.1"] });
-        const imports = createImports({ ...common, control: plane, dialer, outbound, config: { ...quick, ...config } });
+        const readSchema = async () => ({ sql: world?.structure ?? "", lost: ["an aggregate"] });
+        const runScript = (database: PhysicalDatabase, sql: string) => admin.runScript(database, sql);
+        const imports = createImports({ ...common, control: plane, dialer, outbound, readSchema, runScript, config: { ...quick, ...config } });
         await imports.start();
         const instance = { plane, imports, store, applicationName };
         instances.push(instance);
