@@ -1,4 +1,4 @@
-/** What an administrator sees of a running gateway and may end: sessions, bans, clusters, and the record of changes. Of this instance, the record excepted. */
+/** What an administrator sees of a running gateway and may end: sessions, bans, clusters, and the record of changes. Of all instances, metrics and clusters excepted. */
 import type { Listing, Page } from "./control-plane.ts";
 import type { EngineName } from "./model.ts";
 import type { Role } from "./role.ts";
@@ -76,9 +76,9 @@ export interface Operations {
   listWarnings(): readonly string[];
   /** Prometheus' text format. */
   renderMetrics(): Promise<string>;
-  /** Those of the project whose client has proven a secret, oldest first. */
+  /** Those of the project whose client has proven a secret, oldest first, on all instances that answer. */
   listSessions(projectId: string): Promise<readonly SessionInfo[]>;
-  /** Ends it with 57P01. @returns false when the project has no such session here. */
+  /** Ends it with 57P01. @returns false when the project has no such session. */
   endSession(projectId: string, sessionId: string): Promise<boolean>;
   listBans(): Promise<readonly BanInfo[]>;
   /** @returns false when the address is not banned. */

@@ -57,7 +57,7 @@ const sessions = endpoint(
     method: "get",
     path: "/sessions",
     tags: ["Operations"],
-    summary: "Who is connected to the project's databases, on this instance",
+    summary: "Who is connected to the project's databases, on all instances",
     request: { query: PageQuery },
     responses: { 200: answer(200, "Sessions, the oldest first", { sessions: z.array(Session), ...paging }) },
   },

@@ -3,13 +3,14 @@ import type { Clock } from "../../core/clock.ts";
 import type { Config } from "../../core/config.ts";
 import { limitKey } from "../../core/limit.ts";
 import type { Log } from "../../core/log.ts";
-import type { ClusterInfo, Operations } from "../../core/operations.ts";
+import type { BanInfo, ClusterInfo, Operations, SessionInfo } from "../../core/operations.ts";
 import type { QueryLog } from "../../core/query-log.ts";
 import type { Listeners } from "../listeners.ts";
 import type { ServerVersions } from "../server-versions.ts";
 import type { Store } from "../store/store.ts";
 import { translateStoreError } from "../store/store-errors.ts";
 import { listChanges, recordChange } from "./audit.ts";
+import { Instances, type Question } from "./instances.ts";
 import { GatewayMetrics } from "./metrics.ts";
 import { endSession, listSessions } from "./sessions.ts";
 
@@ -34,26 +35,73 @@ export function createOperations(deps: OperationsDeps): RunningOperations {
   const { listeners, store, clock } = deps;
   const { sessions, bans } = listeners;
   const metrics = new GatewayMetrics({ ...deps, db: store.db });
+  const own = ownOperations(sessions, bans, clock);
+  const instances = new Instances({ store, clock, log: deps.log, answer: (question) => answerAs(own, question) });
   return {
     listWarnings: () => [
       ...[...deps.versions.problems.keys()].map((cluster) => `the database server of cluster "${cluster}" should be updated; the log says why`),
       ...(listeners.limitsShared() === false ? ["limits and bans are counted by this instance alone: redis_url does not answer"] : []),
     ],
     renderMetrics: () => metrics.render(),
-    listSessions: async (projectId) => listSessions(sessions, clock, projectId),
-    endSession: async (projectId, id) => endSession(sessions, projectId, id),
-    listBans: async () => bans.list(),
+    async listSessions(projectId) {
+      const others = await instances.ask<readonly SessionInfo[]>({ about: "sessions", projectId });
+      return [own.sessions(projectId), ...others].flat().sort((a, b) => a.connectedAt - b.connectedAt);
+    },
+    async endSession(projectId, sessionId) {
+      if (own.endSession(projectId, sessionId)) return true;
+      return (await instances.ask<boolean>({ about: "end session", projectId, sessionId })).includes(true);
+    },
+    async listBans() {
+      const others = await instances.ask<readonly BanInfo[]>({ about: "bans" });
+      return longestBans([own.bans(), ...others].flat());
+    },
     async liftBan(address) {
+      const wasBanned = own.liftBan(address);
+      return (await instances.ask<boolean>({ about: "lift ban", address })).includes(true) || wasBanned;
+    },
+    listClusters: () => fromStore(() => listClusters(deps)),
+    recordChange: (entry) => fromStore(() => recordChange(store.db, entry)),
+    listChanges: (projectId, page) => fromStore(() => listChanges(store.db, projectId, page)),
+    stop() {
+      instances.stop();
+      metrics.stop();
+    },
+  };
+}
+
+/** What is asked of this instance alone. */
+function ownOperations(sessions: Listeners["sessions"], bans: Listeners["bans"], clock: Clock) {
+  return {
+    sessions: (projectId: string) => listSessions(sessions, clock, projectId),
+    endSession: (projectId: string, id: string) => endSession(sessions, projectId, id),
+    bans: (): readonly BanInfo[] => bans.list(),
+    liftBan(address: string) {
       const key = limitKey(address);
       const isBanned = bans.secondsLeft(key) > 0;
       bans.lift(key); // with its history, and wherever bans are shared
       return isBanned;
     },
-    listClusters: () => fromStore(() => listClusters(deps)),
-    recordChange: (entry) => fromStore(() => recordChange(store.db, entry)),
-    listChanges: (projectId, page) => fromStore(() => listChanges(store.db, projectId, page)),
-    stop: () => metrics.stop(),
   };
+}
+
+function answerAs(own: ReturnType<typeof ownOperations>, question: Question): unknown {
+  switch (question.about) {
+    case "sessions":
+      return own.sessions(question.projectId);
+    case "end session":
+      return own.endSession(question.projectId, question.sessionId);
+    case "bans":
+      return own.bans();
+    case "lift ban":
+      return own.liftBan(question.address);
+  }
+}
+
+/** An address that several instances have banned is told once, with the time until all let it in. */
+function longestBans(bans: readonly BanInfo[]): readonly BanInfo[] {
+  const byAddress = new Map<string, BanInfo>();
+  for (const ban of bans) if (ban.secondsLeft > (byAddress.get(ban.address)?.secondsLeft ?? 0)) byAddress.set(ban.address, ban);
+  return [...byAddress.values()];
 }
 
 async function fromStore<T>(ask: () => Promise<T>): Promise<T> {

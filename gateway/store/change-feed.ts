@@ -3,7 +3,7 @@ import pg from "pg";
 import type { Clock } from "../../core/clock.ts";
 import type { Change } from "../../core/directory.ts";
 import type { Log } from "../../core/log.ts";
-import { changeChannel, deploymentChannel, holdChannel, parseChange } from "./changes.ts";
+import { changeChannel, deploymentChannel, holdChannel, parseChange, questionChannel } from "./changes.ts";
 import { presenceClass } from "./presence.ts";
 
 export interface ChangeFeedOptions {
@@ -23,6 +23,7 @@ export class ChangeFeed {
   readonly #options: ChangeFeedOptions;
   readonly #changeListeners = new Set<(change: Change | undefined) => void>();
   readonly #deploymentListeners = new Set<(deploymentId: string | undefined) => void>();
+  readonly #questionListeners = new Set<(payload: string) => void>();
   readonly #holdListeners = new Set<(payload: string) => void>();
   readonly #stopping = new AbortController();
   #client: pg.Client | undefined;
@@ -66,6 +67,11 @@ export class ChangeFeed {
     return () => this.#holdListeners.delete(listener);
   }
 
+  onQuestion(listener: (payload: string) => void): () => void {
+    this.#questionListeners.add(listener);
+    return () => this.#questionListeners.delete(listener);
+  }
+
   /**
    * Resolves when every change committed before has been told to this instance's listeners: who hears that a write is done finds it in force here.
    * A server answers a query only after the notifications before it. Not waited for while the feed is away, nor long: it is a courtesy.
@@ -87,7 +93,7 @@ export class ChangeFeed {
     client.on("notification", (message) => this.#deliver(message));
     try {
       await client.connect();
-      await client.query(`listen ${changeChannel}; listen ${deploymentChannel}; listen ${holdChannel}`);
+      await client.query(`listen ${changeChannel}; listen ${deploymentChannel}; listen ${holdChannel}; listen ${questionChannel}`);
       this.#client = client;
       this.#present = false;
       await this.#takePresence(client);
@@ -129,6 +135,10 @@ export class ChangeFeed {
     }
     if (message.channel === holdChannel) {
       for (const listener of this.#holdListeners) listener(message.payload ?? "");
+      return;
+    }
+    if (message.channel === questionChannel) {
+      for (const listener of this.#questionListeners) listener(message.payload ?? "");
       return;
     }
     const change = parseChange(message.payload ?? "");

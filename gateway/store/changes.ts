@@ -10,6 +10,9 @@ export const deploymentChannel = "tenantry_deployments";
 /** Between instances that keep a tenant's clients waiting; see gateway/control/tenant-holds.ts. */
 export const holdChannel = "tenantry_holds";
 
+/** What instances ask each other; see gateway/operations/instances.ts. */
+export const questionChannel = "tenantry_questions";
+
 /** Announces a change; it is delivered when the transaction commits, and never when it does not. */
 export async function notifyChange(db: Kysely<Tables>, change: Change): Promise<void> {
   await sql`select pg_notify(${changeChannel}, ${JSON.stringify(change)})`.execute(db);

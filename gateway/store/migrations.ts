@@ -4,6 +4,7 @@ import { backupTablesSql } from "./backup-tables.ts";
 import { canaryBaselineSql, deploymentOptionsSql } from "./deployment-tables.ts";
 import { idempotencyTable } from "./idempotency-sql.ts";
 import { importTables } from "./import-tables.ts";
+import { instanceAnswersTable } from "./instance-answers-sql.ts";
 import { queryLogTables } from "./query-log-sql.ts";
 import { schemaChecksSql } from "./schema-check-tables.ts";
 
@@ -231,4 +232,5 @@ export const migrations: readonly Migration[] = [
   { version: 8, name: "imports", sql: importTables },
   { version: 9, name: "idempotency keys", sql: idempotencyTable },
   { version: 10, name: "what canaries were like before", sql: canaryBaselineSql },
+  { version: 11, name: "answers between instances", sql: instanceAnswersTable },
 ];

@@ -5,7 +5,7 @@ import type { Clock } from "../../core/clock.ts";
 import type { Change, RouteSource } from "../../core/directory.ts";
 import type { Log } from "../../core/log.ts";
 import { ChangeFeed } from "./change-feed.ts";
-import { holdChannel } from "./changes.ts";
+import { holdChannel, questionChannel } from "./changes.ts";
 import { type LockMode, withAdvisoryLock } from "./locks.ts";
 import { migrate } from "./migrate.ts";
 import { countInstancesSql, makePresenceKey } from "./presence.ts";
@@ -53,6 +53,9 @@ export interface Store {
   onDeployment(listener: (deploymentId: string | undefined) => void): () => void;
   /** Words between instances about clients that are to wait; this one hears its own too. */
   onHold(listener: (payload: string) => void): () => void;
+  /** What other instances, and this one, ask and answer. */
+  onQuestion(listener: (payload: string) => void): () => void;
+  notifyQuestion(payload: string): Promise<void>;
   sayHold(payload: string): Promise<void>;
   /** Instances alive, this one included. */
   countInstances(): Promise<number>;
@@ -125,6 +128,10 @@ export async function openStore(options: StoreOptions): Promise<Store> {
     onChange,
     onDeployment: (listener) => feed.onDeployment(listener),
     onHold: (listener) => feed.onHold(listener),
+    onQuestion: (listener) => feed.onQuestion(listener),
+    async notifyQuestion(payload) {
+      await pool.query("select pg_notify($1, $2)", [questionChannel, payload]);
+    },
     async sayHold(payload) {
       await pool.query("select pg_notify($1, $2)", [holdChannel, payload]);
     },
