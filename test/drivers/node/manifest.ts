@@ -19,6 +19,9 @@ async function prepare(): Promise<string | undefined> {
   });
 }
 
+/** Prisma's generate wants to see its engines, which cannot be fetched everywhere, and does not run them: any program will do. */
+const env = () => ({ PRISMA_SCHEMA_ENGINE_BINARY: process.execPath, PRISMA_QUERY_ENGINE_LIBRARY: process.execPath, CHECKPOINT_DISABLE: "1" });
+
 /** How each runtime runs a program. */
 function runs(runtime: RuntimeUnderTest, program: string, ...args: string[]): Command {
   const [command, ...launcher] = launchers[runtime];
@@ -50,6 +53,19 @@ const rows: readonly Row[] = [
     }),
     checks: runs("node", "sequelize.mjs"),
   },
+  {
+    name: "Prisma",
+    snippet: {
+      files: ["schema.prisma", "prisma.config.ts", ".env", "prisma.cjs"],
+      commands: [
+        [runs("node", "")[0], "--env-file=.env", "../../node_modules/prisma/build/index.js", "generate"],
+        [runs("node", "")[0], "--env-file=.env", "prisma.cjs"],
+      ],
+      complete: (text, file) => (file === "prisma.cjs" ? inFunction("await prisma.$disconnect()\n")(text) : text),
+      proof: "writes",
+    },
+    checks: runs("node", "prisma.mjs"),
+  },
   { name: "Drizzle", snippet: snippet("drizzle.cjs", "reads"), checks: runs("node", "drizzle.mjs") },
   { name: "Knex", snippet: snippet("knex.cjs", "reads"), checks: runs("node", "knex.mjs") },
   { name: "TypeORM", snippet: snippet("typeorm.cjs", "writes"), checks: runs("node", "typeorm.mjs") },
@@ -63,10 +79,20 @@ const rows: readonly Row[] = [
     snippet: snippet("bun-sql.mjs", "reads", { commands: [runs("bun", "bun-sql.mjs")], complete: (text) => `${text}console.log(rows);\n` }),
     checks: runs("bun", "bun-sql.mjs"),
   },
+  // A migration works in a folder of its own, below the programs.
+  { name: "Drizzle Kit", migration: { command: runs("node", "../drizzle-migrate.mjs") } },
+  { name: "Knex migrations", migration: { command: runs("node", "../knex-migrate.mjs") } },
+  { name: "TypeORM migrations", migration: { command: runs("node", "../typeorm-migrate.mjs") } },
+  { name: "Sequelize sync", migration: { command: runs("node", "../sequelize-migrate.mjs") } },
+  {
+    name: "Prisma migrate diff",
+    migration: { command: runs("node", "../prisma-migrate.mjs") },
+    note: "its `migrate dev`, `migrate deploy` and `db push` need an engine that only its makers' server has, and were not run",
+  },
   {
     name: "deno-postgres",
     absent: "it is published on jsr.io and deno.land only, and these tests install from the npm registry",
   },
 ];
 
-export const node: Language = { name: "JavaScript", guide: "javascript", prepare, workDir: () => workDir, rows };
+export const node: Language = { name: "JavaScript", guide: "javascript", prepare, workDir: () => workDir, env, rows };
