@@ -20,6 +20,7 @@ import { importEndpoints } from "./routes/imports.ts";
 import { logEndpoints } from "./routes/logs.ts";
 import { operationsEndpoints } from "./routes/operations.ts";
 import { projectEndpoints } from "./routes/projects.ts";
+import { schemaEndpoints } from "./routes/schema.ts";
 import { serviceEndpoints } from "./routes/service.ts";
 import { settingEndpoints } from "./routes/settings.ts";
 import { tenantEndpoints } from "./routes/tenants.ts";
@@ -33,6 +34,7 @@ export const endpoints = [
   ...projectEndpoints,
   ...apiKeyEndpoints,
   ...workspaceEndpoints,
+  ...schemaEndpoints,
   ...blueprintEndpoints,
   ...tenantEndpoints,
   ...settingEndpoints,

@@ -47,6 +47,9 @@ const recordedFields = [
   "time_zone",
   "keep_count",
   "keep_days",
+  "source",
+  "template",
+  "deploy_data",
 ] as const;
 
 /** Statements that only read are the query log's business. */

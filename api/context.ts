@@ -10,6 +10,7 @@ import type { Account, Credential, Tenant, Workspace } from "../core/model.ts";
 import type { Operations } from "../core/operations.ts";
 import type { QueryHistory } from "../core/query-history.ts";
 import type { Role } from "../core/role.ts";
+import type { SchemaDesign } from "../core/schema-design.ts";
 import type { Scope } from "../core/scope.ts";
 import type { RateLimiter, RateLimits } from "./rate-limit.ts";
 
@@ -46,6 +47,8 @@ export interface ApiDeps {
   readonly imports?: Imports | undefined;
   /** Backups and what is made of them; without it its routes are forbidden. */
   readonly backups?: Backups | undefined;
+  /** Without it the routes of schema design are forbidden. */
+  readonly design?: SchemaDesign | undefined;
   readonly clock: Clock;
   readonly log: Log;
   readonly info: ApiInfo;

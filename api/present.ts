@@ -76,6 +76,7 @@ export function presentVersion(version: BlueprintVersion) {
     command_tag: version.commandTag,
     search_path: version.searchPath,
     transactional: version.transactional,
+    skipped: version.skippedAt !== undefined,
     captured_at: isoTime(version.capturedAt),
   };
 }

@@ -129,6 +129,7 @@ export const Table = z
     schema: z.string(),
     name: z.string(),
     kind: z.string(),
+    deploy_data: z.boolean().openapi({ description: "Whether its rows travel to tenants." }),
     columns: z.array(
       z.object({ name: z.string(), type: z.string(), nullable: z.boolean(), default: z.string().nullable(), primary_key: z.boolean() }),
     ),
@@ -138,6 +139,7 @@ export const Table = z
       schema: "public",
       name: "accounts",
       kind: "table",
+      deploy_data: false,
       columns: [{ name: "id", type: "integer", nullable: false, default: null, primary_key: true }],
     },
   });
@@ -150,6 +152,7 @@ export const BlueprintVersion = z
     command_tag: z.string(),
     search_path: z.string(),
     transactional: z.boolean(),
+    skipped: z.boolean().openapi({ description: "Passed over by deployments and new tenants." }),
     captured_at: Time,
   })
   .openapi("BlueprintVersion", {
@@ -160,6 +163,7 @@ export const BlueprintVersion = z
       command_tag: "CREATE TABLE",
       search_path: '"$user", public',
       transactional: true,
+      skipped: false,
       captured_at: "2026-01-15T09:30:00.000Z",
     },
   });

@@ -9,6 +9,7 @@ import { matchCidrs } from "../core/limit.ts";
 import type { Log } from "../core/log.ts";
 import { Secrets } from "../core/secrets.ts";
 import { createPostgresAdmin } from "../engines/postgres/admin/admin.ts";
+import { createPostgresDesign } from "../engines/postgres/admin/design.ts";
 import type { ClusterAddress } from "../engines/postgres/dial.ts";
 import { openBackups } from "./backups/open.ts";
 import { Cleanup } from "./cleanup.ts";
@@ -27,6 +28,7 @@ import { outboundRules } from "./outbound/outbound.ts";
 import { openQueryLog } from "./query-log/open.ts";
 import { Rekeying } from "./rekey.ts";
 import type { Runtime } from "./runtime/runtime.ts";
+import { readForeignSchema } from "./schemas/read-foreign.ts";
 import { openExisting, openServer, type ServerTarget } from "./server-target.ts";
 import { ServerVersions } from "./server-versions.ts";
 import { type ClusterTarget, createSqlDialer } from "./sql-dialer.ts";
@@ -104,7 +106,12 @@ async function assemble(options: StartOptions, cleanup: Cleanup): Promise<Gatewa
   const lockWatch = new LockWatch({ dialer, clusterIds: [...clusters.keys()], clock, log, percent: () => inForce().lock_share_percent });
   cleanup.add("lock watch", () => lockWatch.stop());
   const admin = createPostgresAdmin({ dialer, secrets, log, clock, allowedExtensions: () => inForce()["extensions.allow"] });
-  const control = createControlPlane({ store, admin, secrets, clock, log, config: controlConfig(config, [...clusters.keys()]) });
+  const control = createControlPlane({
+    ...{ store, admin, secrets, clock, log },
+    design: createPostgresDesign({ dialer, secrets, log, clock }),
+    readForeignSchema: (connection) => readForeignSchema(connection, outboundRules(inForce())),
+    config: controlConfig(config, [...clusters.keys()]),
+  });
   await control.start();
   cleanup.add("control plane", () => control.stop());
   const rekeying = new Rekeying(
@@ -164,6 +171,7 @@ async function assemble(options: StartOptions, cleanup: Cleanup): Promise<Gatewa
   cleanup.add("operations", () => operations.stop());
   const served = {
     control,
+    design: control.design,
     backups,
     imports,
     info,

@@ -55,9 +55,10 @@ const get = endpoint(
       200: answer(200, "The blueprint", {
         ...blueprintFields,
         fleet: FleetStatus,
-        schema: z
-          .array(z.string())
-          .openapi({ description: "The DDL statements, in order.", example: ["CREATE TABLE accounts (id serial PRIMARY KEY)"] }),
+        schema: z.array(z.string()).openapi({
+          description: "The DDL statements, in order; skipped ones left out.",
+          example: ["CREATE TABLE accounts (id serial PRIMARY KEY)"],
+        }),
       }),
     },
   },
@@ -66,7 +67,11 @@ const get = endpoint(
     const blueprint = await api.control.getBlueprint(access.projectId, workspace.name);
     const versions = await listAllVersions(c);
     const fleet = presentFleet(await api.control.getFleet(access.projectId, workspace.name));
-    return ok(c, { ...presentBlueprint(blueprint), fleet, schema: versions.map((version) => version.sql) });
+    return ok(c, {
+      ...presentBlueprint(blueprint),
+      fleet,
+      schema: versions.filter((version) => version.skippedAt === undefined).map((version) => version.sql),
+    });
   },
 );
 

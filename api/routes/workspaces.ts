@@ -19,6 +19,7 @@ import {
   workspaceFields,
 } from "../schema.ts";
 import { findEach } from "./find-each.ts";
+import { presentTables } from "./schema.ts";
 
 const tags = ["Workspaces"];
 const params = WorkspaceParams;
@@ -96,7 +97,7 @@ const get = endpoint(
   },
   async (c) => {
     const { workspace, schema, version, undeployedChanges } = await c.var.api.control.describeWorkspace(c.var.access.projectId, c.var.workspace.id);
-    const tables = schema.map((table) => ({ ...table, columns: table.columns.map((column) => ({ ...column })) }));
+    const tables = await presentTables(c, schema);
     return ok(c, {
       ...presentWorkspace(c.var.api.info, workspace),
       version,

@@ -1,8 +1,10 @@
 /** What every part of the control plane is given. */
 import type { Clock } from "../../core/clock.ts";
 import type { ClusterAdmin } from "../../core/cluster-admin.ts";
+import type { ClusterDesign } from "../../core/cluster-design.ts";
 import type { Log } from "../../core/log.ts";
 import type { Cluster } from "../../core/model.ts";
+import type { ForeignSchema, SourceConnection } from "../../core/schema-design.ts";
 import type { Secrets } from "../../core/secrets.ts";
 import { CredentialUses } from "../store/credential-uses.ts";
 import type { Store } from "../store/store.ts";
@@ -47,9 +49,14 @@ export const defaultControlConfig: ControlConfig = {
   driftCheckIntervalS: 3_600,
 };
 
+/** Connects where the caller says, within what the configuration allows. */
+export type ReadForeignSchema = (connection: SourceConnection) => Promise<ForeignSchema>;
+
 export interface ControlOptions {
   readonly store: Store;
   readonly admin: ClusterAdmin;
+  readonly design: ClusterDesign;
+  readonly readForeignSchema: ReadForeignSchema;
   readonly secrets: Secrets;
   readonly clock: Clock;
   readonly log: Log;
@@ -59,6 +66,8 @@ export interface ControlOptions {
 export interface ControlContext {
   readonly store: Store;
   readonly admin: ClusterAdmin;
+  readonly design: ClusterDesign;
+  readonly readForeignSchema: ReadForeignSchema;
   readonly secrets: Secrets;
   readonly clock: Clock;
   readonly log: Log;

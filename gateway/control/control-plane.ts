@@ -1,5 +1,6 @@
 /** The control plane as one object: the verbs of core/control-plane.ts over the store and the clusters, with the work behind them. */
 import type { ControlPlane } from "../../core/control-plane.ts";
+import type { SchemaDesign } from "../../core/schema-design.ts";
 import { translateStoreError } from "../store/store-errors.ts";
 import * as accounts from "./accounts.ts";
 import * as blueprints from "./blueprints.ts";
@@ -11,10 +12,14 @@ import * as deployments from "./deployments.ts";
 import * as drift from "./drift.ts";
 import { queryTenants } from "./fleet-queries.ts";
 import { JobQueue } from "./job-queue.ts";
+import { listPending, skipChange } from "./pending.ts";
 import * as projects from "./projects.ts";
 import * as queries from "./queries.ts";
 import { checkReady } from "./ready.ts";
 import { sweep } from "./recovery.ts";
+import { listReferenceTables, setReferenceTable } from "./reference-data.ts";
+import { revertChange } from "./revert.ts";
+import { loadSchema, readSchema } from "./schema-load.ts";
 import * as settings from "./settings.ts";
 import { createTenant } from "./tenant-create.ts";
 import type { HoldHandler } from "./tenant-holds.ts";
@@ -25,6 +30,7 @@ import * as workspaces from "./workspaces.ts";
 export interface RunningControlPlane extends ControlPlane {
   /** For the parts of the control plane that live in folders of their own. */
   readonly context: ControlContext;
+  readonly design: SchemaDesign;
   /** To be called first: records the clusters, starts cleaning up after crashes, then takes jobs and sweeps until `stop`. */
   start(): Promise<void>;
   /** Lets statements in progress end, hands deployments over, waits for work in the background. The store stays open. */
@@ -51,7 +57,7 @@ export function createControlPlane(options: ControlOptions): RunningControlPlane
     name: "deployments",
     atOnce: context.config.deploymentsAtOnce,
   });
-  return { context, ...bindNouns(context), ...bindDeployments(context, queue), ...bindLife(context, queue, stopping) };
+  return { context, design: bindDesign(context), ...bindNouns(context), ...bindDeployments(context, queue), ...bindLife(context, queue, stopping) };
 }
 
 /** Gives a function its context, and says "the control database is not reachable" where it is not. */
@@ -65,6 +71,18 @@ function bind<A extends unknown[], R>(
     } catch (error) {
       throw translateStoreError(error, "backend_unreachable");
     }
+  };
+}
+
+function bindDesign(context: ControlContext): SchemaDesign {
+  return {
+    listPending: bind(context, listPending),
+    skipChange: bind(context, skipChange),
+    revertChange: bind(context, revertChange),
+    readSchema: bind(context, readSchema),
+    loadSchema: bind(context, loadSchema),
+    listReferenceTables: bind(context, listReferenceTables),
+    setReferenceTable: bind(context, setReferenceTable),
   };
 }
 

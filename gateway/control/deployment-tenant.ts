@@ -7,6 +7,7 @@ import { notifyChange, notifyDeployment } from "../store/changes.ts";
 import { toPhysical } from "../store/rows.ts";
 import type { Tables } from "../store/schema.ts";
 import { type ControlContext, nowDate } from "./context.ts";
+import { pushReferenceData } from "./reference-data.ts";
 import { withScratchCopy } from "./scratch-copies.ts";
 
 export interface DeployTask {
@@ -91,7 +92,9 @@ async function tryOut(context: ControlContext, task: DeployTask): Promise<Outcom
         signal: task.signal,
         onStatement: (s: DryRunStatement) => statements.push(s),
       };
-      return { ...succeeded(task, await context.admin.applyVersions(copy, task.versions, options)), ...told() };
+      const result = await context.admin.applyVersions(copy, task.versions, options);
+      await pushReferenceData(context, task.workspaceId, copy, task.signal);
+      return { ...succeeded(task, result), ...told() };
     });
   } catch (error) {
     if (task.signal.aborted && error === task.signal.reason) return undefined;
@@ -111,7 +114,9 @@ async function bringUp(context: ControlContext, task: DeployTask): Promise<Outco
       signal: task.signal,
       around: (attempt: () => Promise<void>, isLast: boolean) => whileClientsWait(context, task, attempt, isLast),
     };
-    return succeeded(task, await context.admin.applyVersions(found.database, task.versions, options));
+    const result = await context.admin.applyVersions(found.database, task.versions, options);
+    await pushReferenceData(context, task.workspaceId, found.database, task.signal);
+    return succeeded(task, result);
   } catch (error) {
     if (task.signal.aborted && error === task.signal.reason) return undefined;
     const now = await findDatabase(context, task);

@@ -11,6 +11,7 @@ import { type ControlContext, nowDate } from "./context.ts";
 import { insertCredential, prepareCredential } from "./credential-secrets.ts";
 import { dropDatabases, insertDatabase, logLeftOver, makeDatabaseName, markDatabaseReady } from "./physical.ts";
 import { getProject } from "./projects.ts";
+import { pushReferenceData } from "./reference-data.ts";
 import { refreshSpares } from "./spares.ts";
 import { copyTemplate } from "./templates.ts";
 import { deployedVersion, removeUnfinishedDatabases, takeSpare } from "./tenant-databases.ts";
@@ -97,6 +98,8 @@ async function createFromSpares(context: ControlContext, plan: Plan): Promise<re
       for (const planned of inLockOrder(plan.databases)) {
         const spare = planned.clusterId === undefined ? undefined : await takeSpare(trx, planned.workspace.id, planned.clusterId);
         if (planned.clusterId !== undefined && !spare) throw noSpare;
+        // In this transaction: the tenant is there when it commits, and its rows with it.
+        if (spare) await pushReferenceData(context, planned.workspace.id, spare.database);
         made.push({ planned, database: spare?.database, version: spare?.version ?? 0 });
       }
       for (const entry of made) await insertTenantDatabase(trx, plan, entry, "ready", null);
@@ -164,6 +167,7 @@ async function copy(context: ControlContext, entry: MadeDatabase, fill: Fill | u
   if (!database) return entry;
   if (fill) return { ...entry, version: await fill(database, planned) };
   const version = await copyTemplate(context, planned.workspace, planned.version, database);
+  await pushReferenceData(context, planned.workspace.id, database);
   return { ...entry, version };
 }
 

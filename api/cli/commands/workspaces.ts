@@ -8,6 +8,7 @@ import { formatAnswer, queryView } from "./answers.ts";
 import { addWorkspaceBackupCommands } from "./backups.ts";
 import { addPaging, type PagingOptions, pageQuery, repeat } from "./options.ts";
 import { readStatement } from "./query.ts";
+import { addSchemaCommands } from "./schema.ts";
 import { addSettingOptions, readSettings, type SettingOptions } from "./settings.ts";
 import { addWorkspaceLogCommands } from "./tenant-logs.ts";
 
@@ -16,6 +17,7 @@ export function addWorkspaceCommands(program: Command, session: CliSession): voi
   addList(workspaces, session);
   addCreate(workspaces, session);
   addGet(workspaces, session);
+  addSchemaCommands(workspaces, session);
 
   workspaces
     .command("delete")
@@ -107,6 +109,13 @@ function addGet(workspaces: Command, session: CliSession): void {
             ["mode", answer.mode],
             ["status", answer.status],
             ["version", answer.version],
+            [
+              "data travels",
+              answer.schema.tables
+                .filter((table) => table.deploy_data)
+                .map((table) => `${table.schema}.${table.name}`)
+                .join(", ") || "of no table",
+            ],
             ["undeployed_changes", answer.undeployed_changes],
             ["connection_string", answer.connection_string],
           ]);

@@ -7,6 +7,7 @@ import { type Role, roles } from "../../../core/role.ts";
 import type { Scope } from "../../../core/scope.ts";
 import { FakeBackups } from "./fake-backups.ts";
 import { FakeControl } from "./fake-control.ts";
+import { FakeDesign } from "./fake-design.ts";
 import { FakeHistory } from "./fake-history.ts";
 import { FakeImports } from "./fake-imports.ts";
 import { FakeOperations } from "./fake-operations.ts";
@@ -18,6 +19,7 @@ export interface World {
   readonly operations: FakeOperations;
   readonly backups: FakeBackups;
   readonly imports: FakeImports;
+  readonly design: FakeDesign;
   readonly app: ReturnType<typeof createApi>;
   readonly projectId: string;
   readonly otherProjectId: string;
@@ -82,8 +84,10 @@ export async function makeWorld(options: Partial<ApiDeps> = {}): Promise<World> 
   const history = new FakeHistory();
   const imports = new FakeImports(projectId);
   const backups = new FakeBackups(control);
+  const design = new FakeDesign(control);
   const given = {
     control,
+    design,
     backups,
     imports,
     operations,
@@ -98,6 +102,7 @@ export async function makeWorld(options: Partial<ApiDeps> = {}): Promise<World> 
   const app = createApi({ ...given, ...options });
   return {
     control,
+    design,
     operations,
     imports,
     backups,

@@ -6,7 +6,8 @@ import type { NewTenant } from "../../../core/control-plane.ts";
 import { GatewayError, type RefusalKind } from "../../../core/errors.ts";
 import { silentLog } from "../../../core/log.ts";
 import type { PhysicalDatabase } from "../../../core/model.ts";
-import type { ControlConfig } from "../../../gateway/control/context.ts";
+import { createPostgresDesign } from "../../../engines/postgres/admin/design.ts";
+import type { ControlConfig, ReadForeignSchema } from "../../../gateway/control/context.ts";
 import { createControlPlane, type RunningControlPlane } from "../../../gateway/control/control-plane.ts";
 import type { Store } from "../../../gateway/store/store.ts";
 import { type TestPostgres, useTestPostgres } from "../../support/postgres.ts";
@@ -23,7 +24,7 @@ export interface World {
   readonly control: ControlDatabase;
   readonly admin: FakeAdmin;
   /** Another instance on the same store and cluster, started. */
-  start(options?: { config?: Partial<ControlConfig>; clock?: Clock; admin?: ClusterAdmin }): Promise<Instance>;
+  start(options?: { config?: Partial<ControlConfig>; clock?: Clock; admin?: ClusterAdmin; readForeignSchema?: ReadForeignSchema }): Promise<Instance>;
   /** As kill -9 would: its connections are gone, nothing was tidied up. */
   kill(instance: Instance): Promise<void>;
 }
@@ -55,6 +56,8 @@ export function useWorld(): () => World {
         const applicationName = `instance ${instances.length} ${server().secrets.randomHex(4)}`;
         const store = await control.open({ clock, applicationName });
         const plane = createControlPlane({
+          design: createPostgresDesign({ dialer: server().dialer, secrets: server().secrets, clock, log: silentLog }),
+          readForeignSchema: options.readForeignSchema ?? (() => Promise.reject(new GatewayError("forbidden", "no other servers in this test"))),
           store,
           admin: options.admin ?? admin,
           secrets: server().secrets,

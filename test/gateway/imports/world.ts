@@ -5,6 +5,7 @@ import type { ImportOptions, ImportStatus } from "../../../core/imports.ts";
 import { silentLog } from "../../../core/log.ts";
 import type { PhysicalDatabase } from "../../../core/model.ts";
 import { createPostgresAdmin } from "../../../engines/postgres/admin/admin.ts";
+import { createPostgresDesign } from "../../../engines/postgres/admin/design.ts";
 import { createControlPlane, type RunningControlPlane } from "../../../gateway/control/control-plane.ts";
 import type { ImportsConfig } from "../../../gateway/imports/context.ts";
 import { createImports, type RunningImports } from "../../../gateway/imports/imports.ts";
@@ -64,7 +65,12 @@ export function useWorld(): () => World {
         const common = { store, secrets, clock: systemClock, log: silentLog };
         const admin = createPostgresAdmin({ dialer, secrets, log: silentLog, clock: systemClock });
         const clusters = [{ id: clusterId, name: "test" }];
-        const plane = createControlPlane({ ...common, admin, config: { clusters, passwordIterations: 1_000, spareDatabases: 0, sweepMs: 1_000 } });
+        const plane = createControlPlane({
+          ...{ ...common, admin },
+          design: createPostgresDesign({ ...common, dialer }),
+          readForeignSchema: () => Promise.reject(new Error("not in this test")),
+          config: { clusters, passwordIterations: 1_000, spareDatabases: 0, sweepMs: 1_000 },
+        });
         await plane.start();
         const outbound = () => ({ allowPrivate: false, allow: ["127.0.0.1"] });
         const readSchema = async () => ({ sql: world?.structure ?? "", lost: ["an aggregate"] });
