@@ -19,6 +19,7 @@ import { fleetEndpoints } from "./routes/fleet.ts";
 import { importEndpoints } from "./routes/imports.ts";
 import { logEndpoints } from "./routes/logs.ts";
 import { operationsEndpoints } from "./routes/operations.ts";
+import { poolerEndpoints } from "./routes/poolers.ts";
 import { projectEndpoints } from "./routes/projects.ts";
 import { schemaEndpoints } from "./routes/schema.ts";
 import { serviceEndpoints } from "./routes/service.ts";
@@ -44,6 +45,7 @@ export const endpoints = [
   ...adminEndpoints,
   ...operationsEndpoints,
   ...importEndpoints,
+  ...poolerEndpoints,
   ...logEndpoints,
 ] as const;
 

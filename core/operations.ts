@@ -42,6 +42,19 @@ export interface ClusterInfo {
   readonly waiting: number;
 }
 
+export interface PoolerRequest {
+  readonly cluster: string;
+  readonly poolMode: "session" | "transaction";
+  /** Where the pooler is to listen. */
+  readonly listenPort: number;
+}
+
+/** Contents by file name. The second holds SCRAM secrets: with them roles are recognised, and nobody logs in. */
+export interface PoolerFiles {
+  readonly "pgbouncer.ini": string;
+  readonly "userlist.txt": string;
+}
+
 /** One change made over the API. Never a secret, nor the text of a statement. */
 export interface AuditEntry {
   readonly projectId: string;
@@ -84,6 +97,8 @@ export interface Operations {
   /** @returns false when the address is not banned. */
   liftBan(address: string): Promise<boolean>;
   listClusters(): Promise<readonly ClusterInfo[]>;
+  /** What sets up a PgBouncer before a cluster. @throws {GatewayError} not_found, backend_unreachable. */
+  describePooler(request: PoolerRequest): Promise<PoolerFiles>;
   recordChange(entry: AuditEntry): Promise<void>;
   /** Newest first. @throws {GatewayError} bad_request for a foreign cursor, backend_unreachable. */
   listChanges(projectId: string, page: AuditPage): Promise<Listing<AuditEntry>>;

@@ -111,6 +111,13 @@ export const settings = {
     secret: true,
     help: "More PostgreSQL servers to host tenants on: administrator's URL by cluster name.",
   },
+  poolers: {
+    type: "url map",
+    schemes: postgresSchemes,
+    default: {},
+    reload: false,
+    help: "PgBouncer before a cluster, by cluster name (`main` is the first): postgresql://host:port, with ?pool_mode=transaction where it pools so. Clients' connections go through it, the control plane's do not.",
+  },
   redis_url: {
     type: "url",
     schemes: ["redis", "rediss"],

@@ -11,7 +11,8 @@ import { type BackendRequest, type ClusterCounts, Pool, type PoolCounts } from "
 import type { QueryLog } from "../core/query-log.ts";
 import type { Role } from "../core/role.ts";
 import { runSession } from "../core/session.ts";
-import { type ClusterAddress, createPostgresDialer, type PostgresBackend } from "../engines/postgres/dial.ts";
+import type { PostgresBackend } from "../engines/postgres/backend-session.ts";
+import { type ClusterAddress, createPostgresDialer } from "../engines/postgres/dial.ts";
 import { createPostgresEngine } from "../engines/postgres/engine.ts";
 import { withSoundRoles } from "../engines/postgres/sound-roles.ts";
 import type { HoldHandler } from "./control/tenant-holds.ts";
@@ -33,6 +34,7 @@ export interface PgListenerDeps {
   onHolds(handler: HoldHandler | undefined): void;
   /** Sets back what a native role may change of itself. */
   restoreRole(database: PhysicalDatabase, role: Role): Promise<void>;
+  restoreAlteredRole(database: PhysicalDatabase, role: Role): Promise<void>;
 }
 
 export interface PgListener extends OpenPort {
@@ -53,8 +55,13 @@ export async function openPgListener(deps: PgListenerDeps): Promise<PgListener> 
     addressOf: (clusterId) => addressOf(deps.clusters, clusterId),
     connect: (to, signal) => runtime.dial(to, signal),
     reassertPassword: restoreRole,
+    sleep: (ms) => clock.sleep(ms),
   });
-  const dialer = withSoundRoles(plainDialer, restoreRole);
+  const dialer = withSoundRoles(plainDialer, {
+    restore: restoreRole,
+    restoreAltered: (request) => deps.restoreAlteredRole(request.database, request.role),
+    clock,
+  });
   const pool = new Pool(dialer, clock, log, poolOptions(config));
   const unsubscribe = routes.onChange((change) => {
     void live.apply(change);

@@ -71,21 +71,40 @@ export async function openExisting(url: string, option: string): Promise<ServerT
   const user = decodeURIComponent(parsed.username) || "postgres";
   const password = decodeURIComponent(parsed.password);
   const socketDir = parsed.searchParams.get("host");
-  const host = socketDir ?? (parsed.hostname.replace(/^\[(.*)\]$/, "$1") || "127.0.0.1");
+  const host = socketDir ?? hostOf(parsed);
   const port = Number(parsed.port || 5432);
   const store: StoreConnection = { host, port, user, password, database, ssl };
   const serverVersion = await tryConnect(store, `${host}:${port}`, option);
   return {
     cluster: { ...(socketDir ? { socketDir } : { host }), port, user, password, ssl: ssl || undefined, maintenanceDatabase: database },
     store,
-    address: {
-      connect: socketDir ? { path: join(socketDir, `.s.PGSQL.${port}`) } : { host, port },
-      tls: ssl ? { ca: ssl.ca, servername: host, verify: ssl.rejectUnauthorized !== false } : undefined,
-    },
+    address: addressOf(parsed, ssl),
     serverVersion,
     setSuperuserPassword: undefined,
     ended: new Promise(() => undefined),
   };
+}
+
+/** @param url as the setting `poolers` has it; its user and password are not used: clients' roles log in. @throws {StartupError} */
+export async function readPooler(url: string, option: string): Promise<ClusterAddress> {
+  const parsed = parseUrl(url, option);
+  const mode = parsed.searchParams.get("pool_mode") ?? "session";
+  if (mode !== "session" && mode !== "transaction") throw new StartupError(option, `pool_mode is "session" or "transaction", not "${mode}"`);
+  return { ...addressOf(parsed, await readSsl(parsed, option)), pooler: mode };
+}
+
+function addressOf(url: URL, ssl: Awaited<ReturnType<typeof readSsl>>): ClusterAddress {
+  const socketDir = url.searchParams.get("host");
+  const host = hostOf(url);
+  const port = Number(url.port || 5432);
+  return {
+    connect: socketDir ? { path: join(socketDir, `.s.PGSQL.${port}`) } : { host, port },
+    tls: ssl ? { ca: ssl.ca, servername: host, verify: ssl.rejectUnauthorized !== false } : undefined,
+  };
+}
+
+function hostOf(url: URL): string {
+  return url.hostname.replace(/^\[(.*)\]$/, "$1") || "127.0.0.1";
 }
 
 function parseUrl(url: string, option: string): URL {

@@ -25,6 +25,7 @@ import { listenError } from "./open-port.ts";
 import { createIdempotency } from "./operations/idempotency.ts";
 import { createOperations } from "./operations/operations.ts";
 import { outboundRules } from "./outbound/outbound.ts";
+import { describePooler, withPoolers } from "./poolers.ts";
 import { openQueryLog } from "./query-log/open.ts";
 import { Rekeying } from "./rekey.ts";
 import type { Runtime } from "./runtime/runtime.ts";
@@ -97,6 +98,7 @@ async function assemble(options: StartOptions, cleanup: Cleanup): Promise<Gatewa
   );
   const clusters = await openClusters(config, server);
   const store = await openControlStore(server, options, cleanup);
+  const servers = mapValues(clusters, (each) => each.address);
   const dialer = createSqlDialer({ clusters: mapValues(clusters, (each) => each.cluster), secrets });
   cleanup.add("control connections", () => dialer.close());
   const versions = new ServerVersions({ dialer, clusterIds: [...clusters.keys()], clock, log });
@@ -148,9 +150,10 @@ async function assemble(options: StartOptions, cleanup: Cleanup): Promise<Gatewa
     lookup,
     tls,
     routes: store.routes,
-    clusters: mapValues(clusters, (each) => each.address),
+    clusters: await withPoolers(config, servers),
     restoreRole: admin.restoreRole,
     onHolds: control.serveHolds,
+    restoreAlteredRole: admin.restoreAlteredRole,
   });
   const doors = new Doors();
   cleanup.add("listeners", () => doors.close(0));
@@ -167,6 +170,7 @@ async function assemble(options: StartOptions, cleanup: Cleanup): Promise<Gatewa
     runtime: runtime.name,
     config: inForce,
     queries: queryLog.queries,
+    describePooler: (request) => describePooler({ store, dialer, servers, backendBudget: () => inForce().backend_budget }, request),
   });
   cleanup.add("operations", () => operations.stop());
   const served = {

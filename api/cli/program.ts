@@ -8,6 +8,7 @@ import { addConfigCommands } from "./commands/config.ts";
 import { addDeploymentCommands } from "./commands/deployments.ts";
 import { addImportCommands } from "./commands/imports.ts";
 import { addOperationsCommands } from "./commands/operations.ts";
+import { addPgbouncerCommand } from "./commands/pgbouncer.ts";
 import { addProjectCommands } from "./commands/projects.ts";
 import { addPsqlCommand } from "./commands/psql.ts";
 import { addQueryCommand } from "./commands/query.ts";
@@ -76,6 +77,7 @@ const commandGroups: readonly ((program: Command, session: CliSession) => void)[
   addQueryCommand,
   addOperationsCommands,
   addPsqlCommand,
+  addPgbouncerCommand,
   addCompletionCommand,
   addVersionCommand,
 ];

@@ -15,7 +15,8 @@ import { rangeFields, readRange } from "../when.ts";
 
 const policy = { who: "P", role: "admin" } as const;
 
-function operationsOf(c: ApiContext): Operations {
+/** @throws {GatewayError} forbidden where there is no gateway behind the API. */
+export function operationsOf(c: ApiContext): Operations {
   const { operations } = c.var.api;
   if (!operations) throw new GatewayError("forbidden", "this API runs without a gateway; there is nothing to operate");
   return operations;

@@ -8,5 +8,8 @@ export const ownSettingsQueries = [
   "RESET statement_timeout",
 ] as const;
 
+/** The same in one message, which is one transaction: behind a pooler, two would go to different sessions. */
+export const ownSettingsQuestion = `SET LOCAL statement_timeout TO 0; ${ownSettingsQueries[1]}`;
+
 /** How often a role is put right before the login is given up: somebody may be changing it again and again. */
 export const maxRestores = 3;

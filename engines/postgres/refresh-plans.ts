@@ -5,8 +5,8 @@
 import { GatewayError } from "../../core/errors.ts";
 import { PipeReader } from "../../core/pipe-reader.ts";
 import { decodeErrorFields, decodeParameterStatus } from "./backend.ts";
+import { type BackendFrame, type PostgresBackend, readMessage } from "./backend-session.ts";
 import { concatBytes, MessageWriter, utf8 } from "./bytes.ts";
-import { type BackendFrame, type PostgresBackend, readMessage } from "./dial.ts";
 import { encodeQuery, encodeSync } from "./frontend.ts";
 import { backend as B, frontend as F } from "./message-types.ts";
 

@@ -25,6 +25,7 @@ export interface OperationsDeps {
   /** As of the last reload. */
   readonly config: () => Config;
   readonly queries: QueryLog;
+  readonly describePooler: Operations["describePooler"];
 }
 
 export interface RunningOperations extends Operations {
@@ -60,6 +61,7 @@ export function createOperations(deps: OperationsDeps): RunningOperations {
       return (await instances.ask<boolean>({ about: "lift ban", address })).includes(true) || wasBanned;
     },
     listClusters: () => fromStore(() => listClusters(deps)),
+    describePooler: (request) => fromStore(() => deps.describePooler(request)),
     recordChange: (entry) => fromStore(() => recordChange(store.db, entry)),
     listChanges: (projectId, page) => fromStore(() => listChanges(store.db, projectId, page)),
     stop() {

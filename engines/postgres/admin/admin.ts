@@ -4,7 +4,7 @@ import { GatewayError } from "../../../core/errors.ts";
 import type { NativeRole, PhysicalDatabase } from "../../../core/model.ts";
 import { applyVersions, readAppliedVersion } from "./apply.ts";
 import { readCapturedDdl } from "./capture.ts";
-import { type AdminContext, rekeyRoles, restoreRole, withAdmin } from "./context.ts";
+import { type AdminContext, rekeyRoles, restoreAlteredRole, restoreRole, withAdmin } from "./context.ts";
 import { describeSchema } from "./describe.ts";
 import { readSchemaObjects } from "./fingerprint.ts";
 import {
@@ -25,6 +25,8 @@ export interface PostgresAdmin extends ClusterAdmin {
   prepareCluster(clusterId: string): Promise<void>;
   /** Sets back what a native role may change of itself: its password and the settings it keeps. */
   restoreRole(database: PhysicalDatabase, role: NativeRole): Promise<void>;
+  /** Only where it keeps settings. */
+  restoreAlteredRole(database: PhysicalDatabase, role: NativeRole): Promise<void>;
   /** Gives all roles of a database the passwords derived from the master key as it is now. */
   rekeyRoles(database: PhysicalDatabase): Promise<void>;
 }
@@ -64,6 +66,7 @@ export function createPostgresAdmin(context: AdminContext): PostgresAdmin {
     runQuery: (database, role, input) => runQuery(context, database, role, input),
     runScript: (database, sql) => runScript(context, database, sql),
     restoreRole: (database, role) => guarded(() => restoreRole(context, database, role)),
+    restoreAlteredRole: (database, role) => guarded(() => restoreAlteredRole(context, database, role)),
     rekeyRoles: (database) => guarded(() => rekeyRoles(context, database)),
     ping: (clusterId) => ping(context, clusterId),
   };

@@ -98,6 +98,15 @@ export async function restoreRole(context: AdminContext, database: PhysicalDatab
   });
 }
 
+/** The same, only where the role keeps settings: what a login that does not come about can be asked for cheaply. */
+export async function restoreAlteredRole(context: AdminContext, database: PhysicalDatabase, role: NativeRole): Promise<void> {
+  const isAltered = await withAdmin(context, database.clusterId, undefined, async (connection) => {
+    const sql = "SELECT FROM pg_catalog.pg_db_role_setting s JOIN pg_catalog.pg_roles r ON r.oid = s.setrole WHERE r.rolname = $1 LIMIT 1";
+    return (await connection.query(sql, [nativeRoleName(database.name, role)])).rowCount > 0;
+  });
+  if (isAltered) await restoreRole(context, database, role);
+}
+
 /** New passwords for all roles of a database, after the key they are derived from has changed. Sessions that are open stay open. */
 export async function rekeyRoles(context: AdminContext, database: PhysicalDatabase): Promise<void> {
   await withAdmin(context, database.clusterId, undefined, async (connection) => {

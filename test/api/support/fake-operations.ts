@@ -1,6 +1,7 @@
 /** A gateway in memory: one session of the first project, one ban, one cluster, and every change that was recorded. */
 import type { Listing } from "../../../core/control-plane.ts";
-import type { AuditEntry, AuditPage, BanInfo, ClusterInfo, Operations, SessionInfo } from "../../../core/operations.ts";
+import { GatewayError } from "../../../core/errors.ts";
+import type { AuditEntry, AuditPage, BanInfo, ClusterInfo, Operations, PoolerFiles, PoolerRequest, SessionInfo } from "../../../core/operations.ts";
 
 const openedAt = Date.UTC(2026, 0, 15, 9, 30);
 
@@ -45,6 +46,11 @@ export class FakeOperations implements Operations {
     const at = this.bans.findIndex((ban) => ban.address === address);
     if (at >= 0) this.bans.splice(at, 1);
     return at >= 0;
+  }
+
+  async describePooler({ cluster, poolMode }: PoolerRequest): Promise<PoolerFiles> {
+    if (cluster !== "main") throw new GatewayError("not_found", `no cluster "${cluster}"`);
+    return { "pgbouncer.ini": `[pgbouncer]\nauth_file = userlist.txt\npool_mode = ${poolMode}\n`, "userlist.txt": '"a" "SCRAM"\n' };
   }
 
   async listClusters(): Promise<readonly ClusterInfo[]> {

@@ -4,7 +4,7 @@ import { describe, expect, it } from "vitest";
 import { type BytePipe, pipePair } from "../../../core/byte-pipe.ts";
 import { GatewayError } from "../../../core/errors.ts";
 import { defaultDatabaseSettings } from "../../../core/model.ts";
-import { PostgresBackend } from "../../../engines/postgres/dial.ts";
+import { PostgresBackend } from "../../../engines/postgres/backend-session.ts";
 import { Relay } from "../../../engines/postgres/relay.ts";
 import { cancelPacket, header, message, reply, settle } from "./support/wire.ts";
 import { atRest, projectId, World } from "./support/world.ts";

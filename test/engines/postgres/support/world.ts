@@ -14,7 +14,8 @@ import type { Scope } from "../../../../core/scope.ts";
 import { Secrets } from "../../../../core/secrets.ts";
 import { runSession, type SessionDeps } from "../../../../core/session.ts";
 import { SessionRegistry } from "../../../../core/session-registry.ts";
-import { createPostgresDialer, type PostgresBackend } from "../../../../engines/postgres/dial.ts";
+import type { PostgresBackend } from "../../../../engines/postgres/backend-session.ts";
+import { createPostgresDialer } from "../../../../engines/postgres/dial.ts";
 import { createPostgresEngine } from "../../../../engines/postgres/engine.ts";
 import { ScriptedClient } from "./client.ts";
 import { FakeServer } from "./fake-server.ts";
@@ -147,6 +148,7 @@ export class World {
       addressOf: () => ({ connect: { path: "/tmp/.s" }, tls: undefined }),
       connect: this.server.connect,
       reassertPassword: async () => void this.reasserted++,
+      sleep: (ms) => this.clock.sleep(ms),
     });
     this.pool = new Pool(dialer, this.clock, this.log, {
       budget: options.budget ?? 10,
