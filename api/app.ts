@@ -14,6 +14,7 @@ import { adminEndpoints } from "./routes/admin.ts";
 import { apiKeyEndpoints } from "./routes/apikeys.ts";
 import { backupEndpoints } from "./routes/backups.ts";
 import { blueprintEndpoints } from "./routes/blueprints.ts";
+import { clientCertificateEndpoints } from "./routes/client-certificates.ts";
 import { deploymentEndpoints } from "./routes/deployments.ts";
 import { fleetEndpoints } from "./routes/fleet.ts";
 import { importEndpoints } from "./routes/imports.ts";
@@ -39,6 +40,7 @@ export const endpoints = [
   ...blueprintEndpoints,
   ...tenantEndpoints,
   ...settingEndpoints,
+  ...clientCertificateEndpoints,
   ...backupEndpoints,
   ...deploymentEndpoints,
   ...fleetEndpoints,

@@ -18,6 +18,8 @@ export interface TlsInfo {
   readonly alpn: string;
   /** Hash of the certificate this side presented, for `tls-server-end-point` (RFC 5929 section 4.1); undefined on client pipes. */
   readonly serverEndPoint: Uint8Array | undefined;
+  /** The certificate the client showed, DER; undefined where it showed none, was not asked, and on client pipes. Nothing is said of who issued it. */
+  readonly clientCertificate?: Uint8Array | undefined;
 }
 
 /** Where a connection comes from. `address` is an IP literal without zone, IPv4-mapped IPv6 already folded to IPv4; "" for a Unix socket. */

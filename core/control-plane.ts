@@ -104,6 +104,15 @@ export interface DeploymentRequest {
   readonly dryRun?: boolean | undefined;
 }
 
+/** A certificate a project trusts clients by. */
+export interface ClientCertificate {
+  readonly subject: string;
+  /** SHA-256, hex. */
+  readonly fingerprint: string;
+  readonly isAuthority: boolean;
+  readonly expiresAt: number;
+}
+
 /** One tenant's part in a deployment, which is told without its other results. */
 export interface TenantDeployment {
   readonly deployment: Deployment;
@@ -135,6 +144,10 @@ export interface ControlPlane {
   renameProject(projectId: string, name: string): Promise<Project>;
   /** Removes everything below it, databases included. */
   deleteProject(projectId: string): Promise<void>;
+  /** Empty where none is demanded. */
+  getClientCertificates(projectId: string): Promise<readonly ClientCertificate[]>;
+  /** Undefined: none is demanded any more. @throws bad_request, conflict where clients are not asked for any. */
+  setClientCertificates(projectId: string, pem: string | undefined): Promise<readonly ClientCertificate[]>;
 
   listCredentials(projectId: string, page: Page): Promise<Listing<Credential>>;
   createCredential(projectId: string, input: { name: string; role: Role; scope: Scope; expiresAt: number | undefined }): Promise<NewCredential>;

@@ -33,6 +33,8 @@ export interface ProjectKeys {
   readonly projectId: string;
   readonly scramSalt: Uint8Array;
   readonly scramIterations: number;
+  /** PEM; where there are any, a client must show one of them or one issued by one of them. */
+  readonly clientCertificates?: string | undefined;
 }
 
 /** Something changed in the store. `tenantId` or `credentialId` narrow it; a bare project id means anything in it may have changed. */

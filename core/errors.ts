@@ -30,6 +30,14 @@ export const refusals = {
     log: "info",
     help: "Connect with sslmode=require or stronger.",
   },
+  client_certificate_required: {
+    sqlstate: "28000",
+    severity: "FATAL",
+    http: 403,
+    code: "forbidden",
+    log: "info",
+    help: "The project demands a client certificate it trusts beside the password: connect over TLS with sslcert and sslkey.",
+  },
   auth_failed: {
     sqlstate: "28P01",
     severity: "FATAL",

@@ -322,6 +322,12 @@ export const settings = {
     help: "Certificate chain, PEM. Default: one made at first start, with its own CA.",
   },
   "tls.key_file": { type: "path", default: undefined, reload: true, help: "Private key of tls.cert_file, PEM." },
+  "tls.client_certificates": {
+    type: "bool",
+    default: false,
+    reload: false,
+    help: "Ask PostgreSQL clients for a certificate, so that projects can demand one (mTLS). Those that show none come in as before elsewhere.",
+  },
   "tls.names": {
     type: "name list",
     default: [],

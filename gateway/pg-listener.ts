@@ -19,6 +19,7 @@ import type { HoldHandler } from "./control/tenant-holds.ts";
 import type { Entrance } from "./entrance.ts";
 import { type OpenPort, openPort } from "./open-port.ts";
 import type { Runtime } from "./runtime/runtime.ts";
+import { isTrusted } from "./tls/client-trust.ts";
 
 export interface PgListenerDeps {
   readonly entrance: Entrance;
@@ -87,6 +88,7 @@ export async function openPgListener(deps: PgListenerDeps): Promise<PgListener> 
     pool,
     tls,
     tlsRequired,
+    isTrusted,
     connectWaitMs: () => entrance.config.connect_wait_ms,
     ports: () => deps.ports,
     nowMs: () => sessions.nowMs,

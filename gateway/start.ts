@@ -227,7 +227,7 @@ async function openTls(
   };
   try {
     const current = await load();
-    const tls = createWireTls(runtime, current);
+    const tls = createWireTls(runtime, current, config["tls.client_certificates"]);
     const watch = watchCertificates({ load, current, server: tls.server, clock, log });
     cleanup.add("certificate watch", () => watch.stop());
     return { tls, watch, caFile: current.caFile };
@@ -260,7 +260,11 @@ async function openControlStore(server: ServerTarget, options: StartOptions, cle
 }
 
 function controlConfig(config: Config, clusterIds: readonly string[]) {
-  return { ...reloadableControlConfig(config), clusters: clusterIds.map((id) => ({ id, name: id })) };
+  return {
+    ...reloadableControlConfig(config),
+    asksClientCertificates: config["tls.client_certificates"],
+    clusters: clusterIds.map((id) => ({ id, name: id })),
+  };
 }
 
 function reloadableControlConfig(config: Config) {

@@ -3,6 +3,7 @@ import { Command, CommanderError } from "commander";
 import { addAccountCommands } from "./commands/account.ts";
 import { addApiKeyCommands } from "./commands/apikeys.ts";
 import { addBlueprintCommands } from "./commands/blueprints.ts";
+import { addClientCertificateCommands } from "./commands/client-certificates.ts";
 import { addCompletionCommand } from "./commands/completion.ts";
 import { addConfigCommands } from "./commands/config.ts";
 import { addDeploymentCommands } from "./commands/deployments.ts";
@@ -68,6 +69,7 @@ const commandGroups: readonly ((program: Command, session: CliSession) => void)[
   addAccountCommands,
   addConfigCommands,
   addProjectCommands,
+  addClientCertificateCommands,
   addApiKeyCommands,
   addWorkspaceCommands,
   addImportCommands,

@@ -5,7 +5,7 @@ import type { Clock } from "../../core/clock.ts";
 import type { Directory } from "../../core/directory.ts";
 import type { CancelCall, FullEngine, LoginRequest } from "../../core/engine.ts";
 import { GatewayError } from "../../core/errors.ts";
-import type { Grant } from "../../core/identity.ts";
+import type { Grant, Identity } from "../../core/identity.ts";
 import { isLoopback } from "../../core/limit.ts";
 import type { LiveDatabases } from "../../core/live.ts";
 import type { Log } from "../../core/log.ts";
@@ -40,6 +40,8 @@ export interface PostgresEngineDeps {
   readonly tls: TlsServerContext | undefined;
   /** From whom TLS is demanded. */
   readonly tlsRequired: () => "remote" | "always" | "never";
+  /** Whether a certificate (DER) is one of these, or issued by one of these (PEM). Default: none is. */
+  readonly isTrusted?: (trustedPem: string, shown: Uint8Array, wallMs: number) => Promise<boolean>;
   /** The port of each protocol's listener that is on, for clients that came to the wrong one; undefined: none is named. */
   readonly ports?: () => Partial<Record<EngineName, number>>;
   /** How long a client waits for a database that is being replaced. Default: it does not. */
@@ -70,7 +72,9 @@ export function createPostgresEngine(deps: PostgresEngineDeps): FullEngine<Postg
 
     async authenticate(login) {
       assertTls(login, deps.tlsRequired());
-      return authenticate(login.reader, login.startup, deps);
+      const identity = await authenticate(login.reader, login.startup, deps);
+      await assertClientCertificate(login, identity, deps);
+      return identity;
     },
 
     async authorize(login, identity, signal) {
@@ -174,6 +178,18 @@ async function turnAway(reader: PipeReader, deps: PostgresEngineDeps, signal: Ab
     reader.pipe.end(); // before a refusal in PostgreSQL's words follows
   }
   throw new GatewayError("protocol_violation", `this client speaks ${protocol}, not PostgreSQL`);
+}
+
+/** Told only to whoever has proven a password: what a project demands is nobody else's business. */
+async function assertClientCertificate(login: PostgresLogin, { projectId }: Identity, deps: PostgresEngineDeps): Promise<void> {
+  const trusted = (await deps.directory.findProjectKeys(projectId))?.clientCertificates;
+  if (trusted === undefined) return;
+  const shown = login.client.tls?.clientCertificate;
+  if (shown && (await deps.isTrusted?.(trusted, shown, deps.clock.wallMs()))) return;
+  const problem = shown
+    ? "does not trust the certificate this client shows"
+    : "requires a client certificate: connect over TLS with sslcert and sslkey";
+  throw new GatewayError("client_certificate_required", `project "${projectId}" ${problem}`);
 }
 
 /** Refuses plaintext before any password is asked for. */

@@ -24,6 +24,8 @@ export interface ControlConfig {
   readonly apiQueryTimeoutMs: number;
   /** Where databases are placed: the first takes isolation level 1, the others level 2. */
   readonly clusters: readonly Cluster[];
+  /** Whether the PostgreSQL listener asks clients for certificates: tls.client_certificates. */
+  readonly asksClientCertificates: boolean;
   /** PBKDF2-SHA-256 iterations of account passwords. */
   readonly passwordIterations: number;
   /** How often what was left over is looked for: unfinished databases, deployments nobody works on, trash past its time. */
@@ -42,6 +44,7 @@ export const defaultControlConfig: ControlConfig = {
   maxApiRows: 10_000,
   apiQueryTimeoutMs: 30_000,
   clusters: [{ id: "main", name: "main" }],
+  asksClientCertificates: false,
   passwordIterations: 600_000,
   sweepMs: 5_000,
   deploymentsAtOnce: 4,

@@ -4,6 +4,7 @@ import type { SchemaDesign } from "../../core/schema-design.ts";
 import { translateStoreError } from "../store/store-errors.ts";
 import * as accounts from "./accounts.ts";
 import * as blueprints from "./blueprints.ts";
+import * as clientCertificates from "./client-certificates.ts";
 import { type ControlConfig, type ControlContext, type ControlOptions, makeContext, nowDate } from "./context.ts";
 import * as credentials from "./credentials.ts";
 import * as follow from "./deployment-follow.ts";
@@ -109,6 +110,8 @@ function bindNouns(context: ControlContext): Omit<ControlPlane, DeploymentVerbs>
     getProject: bind(context, projects.getProject),
     renameProject: bind(context, projects.renameProject),
     deleteProject: bind(context, projects.deleteProject),
+    getClientCertificates: bind(context, clientCertificates.getClientCertificates),
+    setClientCertificates: bind(context, clientCertificates.setClientCertificates),
     listCredentials: bind(context, credentials.listCredentials),
     createCredential: bind(context, credentials.createCredential),
     revokeCredential: bind(context, credentials.revokeCredential),

@@ -35,10 +35,10 @@ export async function acceptTlsBun(
   const tls = {
     secureContext: secureContext.context,
     ALPNProtocols: alpnList(context.alpnProtocols),
-    requestCert: false,
+    requestCert: context.asksCertificate,
     rejectUnauthorized: false,
   };
-  const handshake = new Handshake(open);
+  const handshake = new Handshake(open, context.asksCertificate);
   await handshake.run(socket, { isServer: true, tls }, received, signal);
   return handshake.result(serverEndPoint);
 }
@@ -58,7 +58,7 @@ export async function connectTlsBun(
     requestCert: true,
     rejectUnauthorized: false,
   };
-  const handshake = new Handshake(open);
+  const handshake = new Handshake(open, true);
   await handshake.run(socket, { isServer: false, tls }, received, signal);
   // Asked after the handshake and before any byte of ours: the chain as the runtime judged it, then the name.
   const refusal = verify ? (handshake.verifyError ?? wrongName(handshake.secure, servername)) : undefined;
@@ -96,6 +96,8 @@ class Handshake implements SocketOwner {
   /** Why the peer's certificate is not trusted, if it is not. */
   verifyError: Error | undefined;
   readonly #open: OpenConnections;
+  /** The peer may show a certificate: one the runtime does not trust is no failure, who trusts it is decided elsewhere. */
+  readonly #judgesPeer: boolean;
   #raw: BunSocket | undefined;
   #secure: BunSocket | undefined;
   #isServer = false;
@@ -105,8 +107,9 @@ class Handshake implements SocketOwner {
   #failure: Error | undefined;
   #settle: ((outcome: "done" | "failed") => void) | undefined;
 
-  constructor(open: OpenConnections) {
+  constructor(open: OpenConnections, judgesPeer: boolean) {
     this.#open = open;
+    this.#judgesPeer = judgesPeer;
   }
 
   get secure(): BunSocket {
@@ -148,7 +151,8 @@ class Handshake implements SocketOwner {
 
   result(serverEndPoint: Uint8Array | undefined): SecureBunSocket {
     const socket = this.secure;
-    const info = { version: socket.getTLSVersion(), alpn: socket.alpnProtocol || "", serverEndPoint };
+    const clientCertificate = this.#isServer && this.#judgesPeer ? socket.getPeerCertificate()?.raw : undefined;
+    const info = { version: socket.getTLSVersion(), alpn: socket.alpnProtocol || "", serverEndPoint, clientCertificate };
     if (!this.#raw) throw new Error("no TLS handshake was started");
     return { socket, raw: this.#raw, info, early: this.#early, earlyEnd: this.#earlyEnd, gone: this.#gone, failure: this.#failure };
   }
@@ -165,7 +169,7 @@ class Handshake implements SocketOwner {
   }
 
   onHandshake(success: boolean, error: (Error & { code?: string }) | null): void {
-    const done = success || (!this.#isServer && !isProtocolFailure(error));
+    const done = success || (this.#judgesPeer && !isProtocolFailure(error));
     // The name is ours to check: the runtime compares with the address dialled when it has no name. It looks at it only once the chain is trusted.
     if (!done) this.#failure ??= error ?? undefined;
     else if (error?.code !== wrongNameCode) this.verifyError = error ?? undefined;

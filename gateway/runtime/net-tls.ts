@@ -19,10 +19,12 @@ interface Presented {
 export class NetTlsServer implements ReloadableTlsServer {
   readonly kind = "tls-server-context";
   readonly alpnProtocols: readonly string[];
+  readonly asksCertificate: boolean;
   presented: Presented;
 
   constructor(options: TlsServerOptions) {
     this.alpnProtocols = options.alpnProtocols;
+    this.asksCertificate = options.asksCertificate ?? false;
     this.presented = present(options);
   }
 
@@ -58,9 +60,16 @@ export async function acceptTls(
     const early = takeBuffered(raw, received);
     if (early.length > 0) raw.unshift(await readFirstRecord(raw, early, signal));
     const { secureContext, serverEndPoint } = context.presented;
-    const socket = new TLSSocket(raw, { isServer: true, secureContext, requestCert: false, ALPNProtocols: [...context.alpnProtocols] });
+    const socket = new TLSSocket(raw, {
+      isServer: true,
+      secureContext,
+      requestCert: context.asksCertificate,
+      rejectUnauthorized: false,
+      ALPNProtocols: [...context.alpnProtocols],
+    });
     await handshake(socket, "secure", signal);
-    return { socket, info: infoOf(socket, serverEndPoint) };
+    const clientCertificate = context.asksCertificate ? socket.getPeerCertificate()?.raw : undefined;
+    return { socket, info: { ...infoOf(socket, serverEndPoint), clientCertificate } };
   } catch (error) {
     raw.destroy();
     throw error;

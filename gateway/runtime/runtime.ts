@@ -36,6 +36,8 @@ export interface TlsServerOptions {
   readonly cert: string;
   /** Protocols to choose from when the client names any; a client that names only others is refused. */
   readonly alpnProtocols: readonly string[];
+  /** Asks clients for a certificate; whom to trust is decided later. */
+  readonly asksCertificate?: boolean;
 }
 
 export interface ReloadableTlsServer extends TlsServerContext {

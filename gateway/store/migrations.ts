@@ -233,4 +233,5 @@ export const migrations: readonly Migration[] = [
   { version: 9, name: "idempotency keys", sql: idempotencyTable },
   { version: 10, name: "what canaries were like before", sql: canaryBaselineSql },
   { version: 11, name: "answers between instances", sql: instanceAnswersTable },
+  { version: 12, name: "client certificates", sql: "alter table tenantry.projects add column client_certificates text" },
 ];

@@ -45,11 +45,18 @@ export class StoreRouteSource implements RouteSource {
     return await this.#asking(async () => {
       const row = await this.#db
         .selectFrom("projects")
-        .select(["id", "scram_salt", "scram_iterations"])
+        .select(["id", "scram_salt", "scram_iterations", "client_certificates"])
         .where("id", "=", projectId)
         .where("state", "=", "ready")
         .executeTakeFirst();
-      return row && { projectId: row.id, scramSalt: toBytes(row.scram_salt), scramIterations: row.scram_iterations };
+      return (
+        row && {
+          projectId: row.id,
+          scramSalt: toBytes(row.scram_salt),
+          scramIterations: row.scram_iterations,
+          clientCertificates: row.client_certificates ?? undefined,
+        }
+      );
     });
   }
 

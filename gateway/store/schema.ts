@@ -46,6 +46,7 @@ export interface ProjectRow {
   scram_salt: Uint8Array;
   scram_iterations: number;
   created_at: Date;
+  client_certificates: Nullable<string>;
 }
 
 export interface CredentialRow {

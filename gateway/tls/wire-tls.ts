@@ -11,9 +11,9 @@ export interface WireTls {
 }
 
 /** @throws Error when key and certificate do not parse or do not match. */
-export function createWireTls(runtime: Runtime, { certPem, keyPem }: PemPair): WireTls {
+export function createWireTls(runtime: Runtime, { certPem, keyPem }: PemPair, asksCertificate: boolean): WireTls {
   const pair = { cert: certPem, key: keyPem };
-  const postgres = runtime.createTlsServer({ ...pair, alpnProtocols: ["postgresql", "http/1.1"] });
+  const postgres = runtime.createTlsServer({ ...pair, alpnProtocols: ["postgresql", "http/1.1"], asksCertificate });
   const others = runtime.createTlsServer({ ...pair, alpnProtocols: [] });
   const server: ReloadableTlsServer = {
     kind: "tls-server-context",

@@ -1,5 +1,14 @@
 /** A control plane in memory: enough state for the API's tests, no databases behind it. */
-import type { ControlPlane, DeploymentEvent, DeploymentRequest, Listing, NewCredential, NewProject, Page } from "../../../core/control-plane.ts";
+import type {
+  ClientCertificate,
+  ControlPlane,
+  DeploymentEvent,
+  DeploymentRequest,
+  Listing,
+  NewCredential,
+  NewProject,
+  Page,
+} from "../../../core/control-plane.ts";
 import { GatewayError } from "../../../core/errors.ts";
 import {
   type Account,
@@ -62,6 +71,19 @@ export class FakeControl implements ControlPlane {
   async authenticateSession(token: string): Promise<Account | undefined> {
     const id = this.tokens.get(token);
     return [...this.accounts.values()].find((account) => account.id === id);
+  }
+
+  readonly certificates = new Map<string, ClientCertificate[]>();
+
+  async getClientCertificates(projectId: string) {
+    return this.certificates.get(projectId) ?? [];
+  }
+
+  async setClientCertificates(projectId: string, pem: string | undefined) {
+    this.calls.push("setClientCertificates");
+    const made = pem === undefined ? [] : [{ subject: "CN=clients", fingerprint: "ab".repeat(32), isAuthority: true, expiresAt: createdAt }];
+    this.certificates.set(projectId, made);
+    return made;
   }
 
   async logout(token: string, everywhere: boolean): Promise<number> {
