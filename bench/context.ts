@@ -11,6 +11,8 @@ export interface Context {
   readonly user: OsUser | undefined;
   readonly runtimes: readonly RuntimeName[];
   readonly quick: boolean;
+  /** Tenants of the fleet measurement; undefined: as many as quick or full runs have. */
+  readonly fleet: number | undefined;
   /** Tells how far it is. */
   say(text: string): void;
   /** Started when first asked for. */

@@ -7,6 +7,7 @@ import { chooseServerUser, prepareDataDir } from "../gateway/embedded/directorie
 import { type Context, createContext } from "./context.ts";
 import { measureAttacks } from "./measure/attacks.ts";
 import { measureConnectionRate } from "./measure/connection-rate.ts";
+import { measureFleet } from "./measure/fleet.ts";
 import { measureIdleMemory } from "./measure/idle-memory.ts";
 import { measureRowStream } from "./measure/row-stream.ts";
 import { measureSlowReader } from "./measure/slow-reader.ts";
@@ -32,6 +33,7 @@ const measurements: Readonly<Record<string, Measurement>> = {
   idle: { run: measureIdleMemory, sharesContenders: false },
   attacks: { run: measureAttacks, sharesContenders: false },
   tenants: { run: measureTenantCreation, sharesContenders: false },
+  fleet: { run: measureFleet, sharesContenders: false },
 };
 
 interface Outcome {
@@ -83,7 +85,7 @@ async function measureAll(options: Options): Promise<Outcome> {
     const server = await startPostgres(dir, user);
     stops.push(server.stop);
     const say = (text: string) => void process.stderr.write(`${text}\n`);
-    const context = createContext({ dir, server, user, runtimes: options.runtimes, quick: options.quick, say });
+    const context = createContext({ dir, server, user, runtimes: options.runtimes, quick: options.quick, fleet: options.fleet, say });
     stops.push(context.stopContenders);
     return await runMeasurements(context, options.only);
   } finally {

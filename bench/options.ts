@@ -5,6 +5,8 @@ import { type RuntimeName, runtimes } from "./stage/gateway.ts";
 export interface Options {
   readonly quick: boolean;
   readonly help: boolean;
+  /** How many tenants the fleet has. */
+  readonly fleet: number | undefined;
   /** Names of measurements; all when empty. */
   readonly only: readonly string[];
   readonly runtimes: readonly RuntimeName[];
@@ -26,13 +28,20 @@ export function parseOptions(argv: readonly string[], measurements: readonly str
       runtimes: { type: "string", default: runtimes.join(",") },
       out: { type: "string", default: defaultOut },
       docs: { type: "boolean", default: false },
+      fleet: { type: "string" },
     },
   });
   return {
-    ...{ quick: values.quick, help: values.help, out: values.out, docs: values.docs },
+    ...{ quick: values.quick, help: values.help, out: values.out, docs: values.docs, fleet: readSize(values.fleet) },
     only: pick("--only", values.only.join(","), measurements),
     runtimes: pick("--runtimes", values.runtimes, runtimes),
   };
+}
+
+function readSize(given: string | undefined): number | undefined {
+  if (given === undefined) return undefined;
+  if (!/^[1-9]\d{0,4}$/.test(given)) throw new Error(`--fleet: "${given}" is not a number of tenants`);
+  return Number(given);
 }
 
 function pick<T extends string>(option: string, list: string, known: readonly T[]): T[] {
@@ -48,6 +57,7 @@ export function formatHelp(measurements: readonly string[]): string {
   --quick              fewer runs and shorter ones, under 3 minutes: for a first look, not for conclusions
   --only NAME[,NAME]   ${measurements.join(", ")}
   --runtimes LIST      of ${runtimes.join(",")}; all by default
+  --fleet N            tenants of the fleet measurement: 1000, or 20 with --quick
   --out FILE           every sample as JSON, by default ${defaultOut}
   --docs               puts the tables into docs/performance.md
 `;

@@ -176,10 +176,11 @@ export interface ControlPlane {
   /** Reads new captured DDL first, so the answer is never behind the workspace. */
   listBlueprints(projectId: string, page: Page): Promise<Listing<BlueprintSummary>>;
   getBlueprint(projectId: string, name: string): Promise<BlueprintSummary>;
-  listBlueprintVersions(projectId: string, name: string, page: Page): Promise<Listing<BlueprintVersion>>;
+  /** `isSynced`: the blueprint was asked for a moment ago, so its workspace need not be read again. */
+  listBlueprintVersions(projectId: string, name: string, page: Page & { isSynced?: boolean }): Promise<Listing<BlueprintVersion>>;
   getBlueprintVersion(projectId: string, name: string, version: number): Promise<BlueprintVersion>;
 
-  /** Counted from the store, whatever the number of tenants. */
+  /** Counted from the store, whatever the number of tenants; DDL captured since the blueprint was last asked for is not read. */
   getFleet(projectId: string, blueprint: string): Promise<FleetStatus>;
   /** Tenants whose schema is not their version's, in order of id. */
   listDrift(projectId: string, blueprint: string, page: Page): Promise<Listing<DriftedTenant>>;

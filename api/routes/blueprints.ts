@@ -79,7 +79,7 @@ async function listAllVersions(c: ApiContext): Promise<Version[]> {
   const all: Version[] = [];
   let cursor: string | undefined;
   do {
-    const page = await c.var.api.control.listBlueprintVersions(c.var.access.projectId, c.var.workspace.name, { limit: 1000, cursor });
+    const page = await c.var.api.control.listBlueprintVersions(c.var.access.projectId, c.var.workspace.name, { limit: 1000, cursor, isSynced: true });
     all.push(...page.items);
     cursor = page.nextCursor;
   } while (cursor !== undefined);

@@ -126,10 +126,10 @@ export async function listBlueprintVersions(
   context: ControlContext,
   projectId: string,
   name: string,
-  page: Page,
+  page: Page & { isSynced?: boolean },
 ): Promise<Listing<BlueprintVersion>> {
   const workspace = await findBlueprint(context.store.db, projectId, name);
-  await syncBlueprint(context, workspace);
+  if (!page.isSynced) await syncBlueprint(context, workspace);
   const after = page.cursor === undefined ? 0 : Number(decodeCursor(page.cursor, ["number"])[0]);
   const rows = await context.store.db
     .selectFrom("blueprint_versions")

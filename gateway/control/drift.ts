@@ -5,7 +5,6 @@ import type { Listing, Page } from "../../core/control-plane.ts";
 import type { DriftedTenant, FleetStatus, SchemaDifference } from "../../core/fleet.ts";
 import type { PhysicalDatabase } from "../../core/model.ts";
 import { physicalOf, toMs } from "../store/rows.ts";
-import { syncBlueprint } from "./blueprints.ts";
 import { type ControlContext, nowDate } from "./context.ts";
 import { decodeCursor, pageLimit, toListing } from "./paging.ts";
 import { versionSchema } from "./version-schemas.ts";
@@ -116,7 +115,7 @@ export function compare(expected: readonly SchemaObject[], found: readonly Schem
 
 export async function getFleet(context: ControlContext, projectId: string, name: string): Promise<FleetStatus> {
   const workspace = await findBlueprint(context.store.db, projectId, name);
-  const version = await syncBlueprint(context, workspace);
+  const { version } = workspace;
   const [counts, checks] = await Promise.all([
     sql<{ tenants: number; current: number }>`
       select count(*) as tenants, count(*) filter (where version = ${version}) as current
