@@ -13,7 +13,7 @@ export interface MatchedTable {
 }
 
 /** How a source's type is read for a column of the target, and whether its text comes back the same. */
-export type ConvertColumn = (source: SourceColumn, target: SourceColumn) => { readonly as: ReadColumn["as"]; readonly exact: boolean };
+export type ConvertColumn = (source: SourceColumn, target: SourceColumn) => Omit<ReadColumn, "name"> & { readonly exact: boolean };
 
 export interface Match {
   readonly table: MatchedTable | undefined;
@@ -45,7 +45,7 @@ export function matchTable(
   problems.push(...unfilledColumns(target, columns, dropped));
   const ordered = [...columns.filter((column) => column.exact), ...columns.filter((column) => !column.exact)];
   const exact = columns.filter((column) => column.exact).length;
-  return { table: { source, target, columns: ordered.map(({ name, as }) => ({ name, as })), exact }, problems };
+  return { table: { source, target, columns: ordered.map(({ exact: _exact, ...column }) => column), exact }, problems };
 }
 
 function missingColumn(source: SourceTable, name: string, routingColumn: string | undefined): string {

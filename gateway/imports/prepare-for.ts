@@ -4,6 +4,7 @@ import type { KnownWorkspace } from "../control/workspace-rows.ts";
 import type { SourceCatalog } from "./catalog.ts";
 import type { ImportsContext } from "./context.ts";
 import { convertPostgres } from "./match-columns.ts";
+import { convertMysql } from "./mysql-catalog.ts";
 import { readPostgresCatalog } from "./postgres-catalog.ts";
 import { type Preparation, prepare } from "./prepare.ts";
 import type { ImportSource } from "./source.ts";
@@ -24,15 +25,16 @@ export async function prepareFor(
   kind: "data" | "full",
 ): Promise<Prepared> {
   const catalog = await source.readCatalog();
+  const convert = source.engine === "MySQL" ? convertMysql : convertPostgres;
   if (kind === "full") {
-    const preparation = prepare(catalog, undefined, options, convertPostgres);
+    const preparation = prepare(catalog, undefined, options, convert);
     const isEmpty = (await readBlueprintTables(context, workspace)).length === 0;
     const problem = `workspace '${workspace.name}' already has tables: use import-data, or an empty workspace`;
     return { catalog, preparation: isEmpty ? preparation : { ...preparation, problems: [...preparation.problems, problem] }, version: 0 };
   }
   const { version } = await context.control.getBlueprint(workspace.projectId, workspace.name);
   const target = await readBlueprintTables(context, workspace);
-  return { catalog, preparation: prepare(catalog, target, options, convertPostgres), version };
+  return { catalog, preparation: prepare(catalog, target, options, convert), version };
 }
 
 export async function readBlueprintTables(context: ImportsContext, workspace: KnownWorkspace): Promise<SourceCatalog["tables"]> {

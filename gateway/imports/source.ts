@@ -21,7 +21,9 @@ export interface ImportSource {
 /** What is read of one column: `as` says how its text is written for PostgreSQL. */
 export interface ReadColumn {
   readonly name: string;
-  readonly as: "text" | "boolean" | "bytea" | "date" | "bit";
+  readonly as: "text" | "boolean" | "bytea" | "date" | "bits" | "set";
+  /** Of `bits`. */
+  readonly width?: number;
 }
 
 export interface SourceReader {
