@@ -1,7 +1,7 @@
 /** The first bytes of a connection: TLS negotiation, then exactly one StartupMessage or CancelRequest. */
 import type { BytePipe, TlsServerContext } from "../../core/byte-pipe.ts";
 import { GatewayError } from "../../core/errors.ts";
-import { PipeReader } from "../../core/pipe-reader.ts";
+import { PipeClosedError, PipeReader } from "../../core/pipe-reader.ts";
 import { encodeNegotiateProtocolVersion } from "./backend.ts";
 import { BodyReader, readUint32 } from "./bytes.ts";
 import { startupCodes } from "./message-types.ts";
@@ -13,6 +13,8 @@ const maxParameters = 64;
 /** SASL messages are the largest thing read before the relay starts; everything else is smaller than a start-up packet. */
 const readerBytes = 16 * 1024;
 const tlsHandshake = 0x16;
+/** The first four bytes of a Terminate message: a client that was told to end before it had begun, as node-postgres says it. */
+const terminate = 0x58000000;
 /** The newest minor version of protocol 3 spoken here: 3.2, with cancel keys of up to 256 bytes. */
 const newestMinor = 2;
 
@@ -66,9 +68,9 @@ export async function readOpening(socket: BytePipe, deps: StartupDeps, signal: A
       throw new GatewayError("protocol_violation", "direct TLS connections need the ALPN protocol postgresql");
     }
   } else if (first !== 0) {
-    await reader.peek(4);
-    // A length that comes alone is judged alone; no other protocol's first message is that short.
-    if (reader.buffered > 4) await deps.onStranger?.(reader);
+    const length = readUint32(await reader.peek(4), 0);
+    // A length that comes alone, and a Terminate, is judged alone; no other protocol's first message is that short.
+    if (reader.buffered > (length === terminate ? 5 : 4)) await deps.onStranger?.(reader);
   }
   return readPackets(reader, upgrade);
 }
@@ -94,6 +96,7 @@ export async function readPackets(start: PipeReader, upgrade: UpgradeToTls): Pro
   let gssSeen = false;
   for (;;) {
     const length = readUint32(await reader.read(4), 0);
+    if (length === terminate) throw new PipeClosedError();
     if (length < 8 || length > maxStartupBytes) throw new GatewayError("protocol_violation", "invalid length of startup packet");
     const body = await reader.read(length - 4);
     const code = readUint32(body, 0);

@@ -46,8 +46,8 @@ const rows: readonly Row[] = [
     tool: program("pgbench.sh"),
   },
   { name: "DBeaver", tool: catalog("dbeaver.sql"), note: "what it asks when it connects, opens a table and its session manager" },
-  { name: ".NET Npgsql", absent: ".NET and its packages are in none of the registries that these tests use" },
   { name: "pgAdmin 4", tool: catalog("pgadmin.sql"), note: "what it asks when a server, its dashboard and a table are opened" },
+  { name: ".NET Npgsql", absent: ".NET and its packages are in none of the registries that these tests use" },
 ];
 
 export const tools: Language = { name: "Tools", guide: "tools", prepare, workDir: () => workDir, rows };

@@ -63,6 +63,20 @@ describe("opening", () => {
     },
   );
 
+  it.each([
+    ["at once", []],
+    ["after a negotiation", [sslRequest]],
+  ])("a Terminate before the StartupMessage, %s: closes without a word, as PostgreSQL does", async (_, before) => {
+    const world = await World.create();
+    const client = world.connect();
+    for (const packet of before) await client.say(packet);
+    client.clear();
+    await client.say(header("X", 4));
+    expect(client.isClosed).toBe(true);
+    expect(client.received.length).toBe(0);
+    expect(world.counts()).toEqual(atRest);
+  });
+
   it.each([0, 3, 1029, 10_001, 0x7fffffff, 0xffffffff])("refuses a SASL message that claims %i bytes on its header alone", async (length) => {
     const world = await World.create();
     const { error, types } = await refused(world, startup, header("p", length));
