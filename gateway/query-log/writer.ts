@@ -27,34 +27,40 @@ const usageMs = 10_000;
 const dropMs = 3_600_000;
 const dayMs = 86_400_000;
 
+type Job = "statements" | "usage" | "drop";
+
 export class QueryLogWriter {
   readonly #deps: QueryLogWriterDeps;
   readonly #partitions: Partitions;
   readonly #stops: (() => void)[];
-  #flushing: Promise<void> | undefined;
+  readonly #due = new Set<Job>();
+  readonly #jobs: Record<Job, () => Promise<void>> = {
+    statements: () => this.#writeStatements(),
+    usage: () => this.#writeUsage(),
+    drop: () => this.#dropOld(),
+  };
+  #working: Promise<void> | undefined;
   /** A batch the store was away for; it goes first. */
   #kept: readonly StatementRecord[] = [];
-  #isAway = false;
+  /** What did not go well the last time. */
+  readonly #failing = new Set<Job>();
 
   constructor(deps: QueryLogWriterDeps) {
     this.#deps = deps;
     this.#partitions = new Partitions(deps.db);
     const { clock } = deps;
     this.#stops = [
-      clock.every(flushMs, () => void this.#whenFree(() => this.#writeStatements())),
-      clock.every(usageMs, () => void this.#whenFree(() => this.#writeUsage())),
-      clock.every(dropMs, () => void this.#whenFree(() => this.#dropOld())),
+      clock.every(flushMs, () => void this.#do("statements")),
+      clock.every(usageMs, () => void this.#do("usage")),
+      clock.every(dropMs, () => void this.#do("drop")),
     ];
-    void this.#whenFree(() => this.#dropOld());
+    void this.#do("drop");
   }
 
   /** Writes everything there is now. Never rejects. */
   async flush(): Promise<void> {
-    while (this.#flushing) await this.#flushing;
-    await this.#whenFree(async () => {
-      await this.#writeStatements();
-      await this.#writeUsage();
-    });
+    while (this.#working) await this.#working;
+    await this.#do("statements", "usage");
   }
 
   /** Writes what is left. */
@@ -63,23 +69,32 @@ export class QueryLogWriter {
     await this.flush();
   }
 
-  /** One thing at a time; what comes meanwhile waits for its next turn. */
-  async #whenFree(work: () => Promise<void>): Promise<void> {
-    if (this.#flushing) return;
-    this.#flushing = this.#guarded(work).finally(() => {
-      this.#flushing = undefined;
+  /** One job after the other; one that is due twice is done once. */
+  async #do(...jobs: readonly Job[]): Promise<void> {
+    for (const job of jobs) this.#due.add(job);
+    this.#working ??= this.#workOff().finally(() => {
+      this.#working = undefined;
     });
-    await this.#flushing;
+    await this.#working;
   }
 
-  async #guarded(work: () => Promise<void>): Promise<void> {
+  async #workOff(): Promise<void> {
+    for (const job of this.#due) {
+      this.#due.delete(job); // what falls due meanwhile comes after
+      await this.#guarded(job);
+    }
+  }
+
+  async #guarded(job: Job): Promise<void> {
+    const { log } = this.#deps;
+    const wasAway = this.#failing.size > 0;
     try {
-      await work();
-      if (this.#isAway) this.#deps.log.write("info", "query log is written again");
-      this.#isAway = false;
+      await this.#jobs[job]();
+      this.#failing.delete(job);
+      if (wasAway && this.#failing.size === 0) log.write("info", "query log is written again");
     } catch (error) {
-      if (!this.#isAway) this.#deps.log.write("warn", "query log not written, to be tried again", { error: String(error) });
-      this.#isAway = true;
+      this.#failing.add(job);
+      if (!wasAway) log.write("warn", "query log not written, to be tried again", { error: String(error) });
     }
   }
 

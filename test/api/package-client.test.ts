@@ -62,7 +62,7 @@ beforeAll(async () => {
     types: [],
   };
   await writeFile(join(folder, "tsconfig.json"), JSON.stringify({ compilerOptions, files: ["use.ts"] }));
-}, 120_000);
+}, 300_000); // a whole build, which a busy machine may take minutes for
 afterAll(() => rm(folder, { recursive: true, force: true }));
 
 describe("tenantry/client", () => {
