@@ -9,7 +9,7 @@ import { pause, startChild } from "../stage/children.ts";
 import type { Contender } from "../stage/contender.ts";
 import { addTenant, connectTo, type Gateway, type RuntimeName, startGateway } from "../stage/gateway.ts";
 import { cpuMs } from "../stage/usage.ts";
-import { median } from "../statistics.ts";
+import { median, ratiosOf } from "../statistics.ts";
 
 const lanes = 4;
 /** The good tenant asks this often on each connection, whatever happens: an application's pace, not a benchmark's. */
@@ -76,7 +76,7 @@ export async function measureAttacks(context: Context): Promise<Section> {
   return {
     name: "attacks",
     title: "Under attack: 99th percentile of a good tenant's queries, and connections refused",
-    columns: ["through", "what happens", "quiet p99 ms", "attacked p99 ms", "ratio", "per s", "told why", "gateway CPU µs each"],
+    columns: ["through", "what happens", "quiet p99 ms", "attacked p99 ms", "ratio (spread)", "per s", "told why", "gateway CPU µs each"],
     rows: [
       ...samples.map((each) => [each.runtime, names[each.attack as keyof typeof names], ...numbers(each), "", "", ""]),
       ...rates.map((each) => [each.runtime, each.what, "", "", "", each.perS.toFixed(0), toldOf(each), each.cpuUs.toFixed(0)]),
@@ -91,13 +91,13 @@ function toldOf({ counts }: Rate): string {
 }
 
 function numbers({ quietMs, attackedMs }: Sample): string[] {
-  const [quiet, attacked] = [median(quietMs), median(attackedMs)];
-  return [quiet.toFixed(1), attacked.toFixed(1), (attacked / quiet).toFixed(2)];
+  const { median: ratio, least, most } = ratiosOf(attackedMs, quietMs);
+  return [median(quietMs).toFixed(1), median(attackedMs).toFixed(1), `${ratio.toFixed(2)} (${least.toFixed(2)}–${most.toFixed(2)})`];
 }
 
 /** Under twice the quiet value; with heavy queries, no worse than with PostgreSQL alone, a quarter of noise allowed. */
 function asksOf(samples: readonly Sample[]): Ask[] {
-  const ratio = ({ quietMs, attackedMs }: Sample) => median(attackedMs) / median(quietMs);
+  const ratio = ({ quietMs, attackedMs }: Sample) => ratiosOf(attackedMs, quietMs).median;
   const alone = samples.find(({ runtime }) => runtime === "direct");
   return samples
     .filter(({ runtime }) => runtime !== "direct")
@@ -126,14 +126,14 @@ async function compare(context: Context, runtime: Sample["runtime"], kind: keyof
   let counts = {};
   try {
     await p99(clients, 1000);
-    for (let round = 0; round < (context.quick ? 3 : 5); round++) {
-      const ms = context.quick ? 4000 : 8000;
+    for (let round = 0; round < (context.quick ? 5 : 9); round++) {
+      const ms = context.quick ? 2000 : 5000;
       quietMs.push(await p99(clients, ms));
       const attacker = start({ kind, to: other, from: `127.0.1.${round + 1}`, tls: kind !== "stalled", width: widths[kind] });
-      await pause(1500); // until it is in full swing
+      await pause(1000); // until it is in full swing
       attackedMs.push(await p99(clients, ms));
       counts = await attacker.stop();
-      await pause(1000);
+      await pause(500);
     }
   } finally {
     await Promise.all(clients.map((client) => client.end()));
