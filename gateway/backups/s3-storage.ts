@@ -131,14 +131,18 @@ async function abortUpload(client: S3mini, key: string, uploadId: string, log: L
   }
 }
 
+/** As the service writes it. */
+interface Upload {
+  readonly Key: string;
+  readonly UploadId: string;
+}
+
 /** What a crash left of this key. Where the service does not list uploads, its life-cycle rule has to see to them. */
 async function abortUploads(client: S3mini, key: string, log: Log): Promise<void> {
   try {
-    const listed = (await client.listMultipartUploads("/", "", "GET", { prefix: key })) as unknown as { upload?: unknown };
-    const uploads = [listed.upload ?? []].flat() as { key?: string; uploadId?: string }[];
-    for (const { key: found, uploadId } of uploads) {
-      if (uploadId !== undefined && found?.endsWith(key)) await client.abortMultipartUpload(key, uploadId);
-    }
+    const answer: unknown = await client.listMultipartUploads("/", "", "GET", { prefix: key });
+    const { ListMultipartUploadsResult: listed } = answer as { ListMultipartUploadsResult?: { Upload?: Upload | Upload[] } };
+    for (const { Key: found, UploadId: id } of [listed?.Upload ?? []].flat()) if (found === key) await client.abortMultipartUpload(key, id);
   } catch (error) {
     log.write("debug", "unfinished uploads not looked for", { key, reason: reasonOf(error) });
   }

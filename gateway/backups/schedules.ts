@@ -13,6 +13,9 @@ import { storageKey } from "./make-backup.ts";
 
 /** Two runs of a schedule are this far apart at least. */
 const leastIntervalMs = 300_000;
+/** So many of the next ones. */
+const runsLookedAt = 5;
+const noTimeZone = "time_zone is not a time zone as Europe/Berlin or UTC";
 
 type NewSchedule = Pick<BackupSchedule, "cron" | "timeZone" | "keepCount" | "keepDays">;
 
@@ -61,18 +64,19 @@ function toSchedule(row: Selectable<BackupScheduleRow>): BackupSchedule {
 /** @throws {GatewayError} bad_request for what is no cron expression or time zone, never comes, or comes too often. */
 export function nextRun(cron: string, timeZone: string, after: Date): Date {
   let runs: Date[];
+  if (timeZone === "") throw badRequest(noTimeZone, "time_zone");
   try {
-    runs = new Cron(cron, { timezone: timeZone, mode: "5-part", paused: true }).nextRuns(2, after);
+    runs = new Cron(cron, { timezone: timeZone, mode: "5-part", paused: true }).nextRuns(runsLookedAt, after);
   } catch (error) {
     const isZone = /time ?zone/i.test((error as Error).message);
     throw isZone
-      ? badRequest("time_zone is not a time zone as Europe/Berlin or UTC", "time_zone")
+      ? badRequest(noTimeZone, "time_zone")
       : badRequest("cron must have five fields: minute, hour, day of month, month, day of week, as 0 3 * * *", "cron");
   }
-  const [first, second] = runs;
+  const [first] = runs;
   if (!first) throw badRequest("cron names a time that never comes", "cron");
-  if (second && second.getTime() - first.getTime() < leastIntervalMs)
-    throw badRequest("cron must leave at least five minutes between two backups", "cron");
+  const isTooOften = runs.some((run, at) => at > 0 && run.getTime() - runs[at - 1]!.getTime() < leastIntervalMs);
+  if (isTooOften) throw badRequest("cron must leave at least five minutes between two backups", "cron");
   return first;
 }
 
