@@ -66,7 +66,9 @@ function addSchema(workspaces: Command, session: CliSession): void {
         quiet: (answer) => String(answer.version),
         human: (answer) =>
           [
-            `✓ ${answer.statements} ${answer.statements === 1 ? "statement" : "statements"} loaded; the blueprint is at version ${answer.version}`,
+            answer.version === 0
+              ? "✓ Schema loaded"
+              : `✓ ${answer.statements} ${answer.statements === 1 ? "statement" : "statements"} loaded; the blueprint is at version ${answer.version}`,
             ...(answer.lost.length > 0 ? ["Not brought along:", ...answer.lost.map((line) => `  - ${sanitize(line)}`)] : []),
           ].join("\n"),
       });
@@ -106,7 +108,7 @@ function addDiff(workspaces: Command, session: CliSession): void {
       session.show((client) => client.workspaces[":id"].diff.$get({ param: { id: segment(id) } }), {
         quiet: (answer) => answer.changes.map((change) => String(change.ddl_id)).join("\n"),
         human: (answer) => {
-          if (answer.count === 0) return `Nothing: all ${answer.tenant_count} tenants are at version ${answer.version}`;
+          if (answer.count === 0) return "Nothing: every tenant has every change";
           const rows = answer.changes.map((change) => [
             change.ddl_id,
             change.version,
