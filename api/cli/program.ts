@@ -17,6 +17,7 @@ import { addTenantCommands } from "./commands/tenants.ts";
 import { addVersionCommand } from "./commands/version.ts";
 import { addWorkspaceCommands } from "./commands/workspaces.ts";
 import { describeError, exitCodeOf } from "./errors.ts";
+import { addExamples } from "./examples.ts";
 import type { CliHost } from "./host.ts";
 import { CliSession, type GlobalOptions } from "./session.ts";
 
@@ -62,6 +63,7 @@ export function buildProgram(session: CliSession): Command {
     .description("Start the gateway in the foreground; `tdb up --help` lists its options")
     .allowUnknownOption()
     .allowExcessArguments();
+  addExamples(program);
   return program;
 }
 
