@@ -141,49 +141,53 @@ describe("rollback under clients", () => {
 });
 
 describe(`a gateway killed ${kills} times`, () => {
-  it("leaves the old database or the new one, never half, and nothing behind", async () => {
-    const backup = await backUp();
-    const before = await contents();
-    await psql(gateway, fleet.tenant("wayne"), "INSERT INTO accounts (name) VALUES ('lost x')");
-    const startedAt = performance.now();
-    const whole = await ask("POST", "/tenants/wayne/rollback", { backup_id: backup.id, wait: true });
-    expect(whole.status).toBe("done");
-    const lasts = performance.now() - startedAt;
-    const ends: string[] = [];
-    for (let at = 0; at < kills; at++) {
-      const isRollback = at % 4 !== 3;
-      await psql(gateway, fleet.tenant("wayne"), "DELETE FROM accounts WHERE name = 'lost x'", "INSERT INTO accounts (name) VALUES ('lost x')");
-      const path = isRollback ? "/tenants/wayne/rollback" : "/tenants/wayne/backup";
-      const started = await ask("POST", path, isRollback ? { backup_id: backup.id } : {});
-      await new Promise((later) => setTimeout(later, Math.random() * lasts * 1.3)); // the moment of the kill is what varies
-      await gateway.stop("SIGKILL");
-      gateway = await startGateway({ runtime: "node", dataDir: gateway.dataDir });
-      api = makeApi(gateway.credentials.api_url, gateway.credentials.api_key);
-      const kind = isRollback ? "rollbacks" : "backups";
-      const state = async () => (await ask("GET", `/tenants/wayne/${kind}/${started.id}`)).status as string;
-      await until(async () => ["done", "ready", "failed"].includes(await state()));
-      const ended = await state();
-      ends.push(`${kind} ${ended}`);
-      const now = await contents();
-      if (isRollback) expect(now, ended).toBe(ended === "done" ? before : before.replace(/(first\|\d+)/, "$1 lost|1"));
-      else expect(ended).toBe("ready");
-    }
-    expect(ends.filter((end) => end === "rollbacks done").length).toBeGreaterThan(0);
-    if (kills > 10) console.log(ends.join(", "));
-    const superuser = await openNativeServer(gateway).asSuperuser();
-    const half =
-      "SELECT count(*)::int AS n FROM tenantry.databases WHERE kind = 'restore' OR state = 'deleting' OR (kind = 'tenant' AND NOT connectable)";
-    const held = "SELECT count(*)::int AS n FROM tenantry.tenant_databases WHERE held";
-    await until(async () => (await superuser.query(half)).rows[0].n === 0);
-    expect((await superuser.query(held)).rows[0].n).toBe(0);
-    // Every database of the cluster is in the inventory.
-    const listed = (await superuser.query("SELECT name FROM tenantry.databases")).rows.map((row) => row.name).sort();
-    const there = (await superuser.query("SELECT datname FROM pg_database WHERE datname ~ '^tdb_[0-9a-f]{16}$'")).rows
-      .map((row) => row.datname)
-      .sort();
-    expect(there).toEqual(listed);
-    await superuser.end();
-    const files = (await readdir(join(gateway.dataDir, "backups"), { recursive: true })).filter((name) => name.endsWith(".part"));
-    expect(files).toEqual([]);
-  }, 120_000 + kills * 60_000);
+  it(
+    "leaves the old database or the new one, never half, and nothing behind",
+    async () => {
+      const backup = await backUp();
+      const before = await contents();
+      await psql(gateway, fleet.tenant("wayne"), "INSERT INTO accounts (name) VALUES ('lost x')");
+      const startedAt = performance.now();
+      const whole = await ask("POST", "/tenants/wayne/rollback", { backup_id: backup.id, wait: true });
+      expect(whole.status).toBe("done");
+      const lasts = performance.now() - startedAt;
+      const ends: string[] = [];
+      for (let at = 0; at < kills; at++) {
+        const isRollback = at % 4 !== 3;
+        await psql(gateway, fleet.tenant("wayne"), "DELETE FROM accounts WHERE name = 'lost x'", "INSERT INTO accounts (name) VALUES ('lost x')");
+        const path = isRollback ? "/tenants/wayne/rollback" : "/tenants/wayne/backup";
+        const started = await ask("POST", path, isRollback ? { backup_id: backup.id } : {});
+        await new Promise((later) => setTimeout(later, Math.random() * lasts * 1.3)); // the moment of the kill is what varies
+        await gateway.stop("SIGKILL");
+        gateway = await startGateway({ runtime: "node", dataDir: gateway.dataDir });
+        api = makeApi(gateway.credentials.api_url, gateway.credentials.api_key);
+        const kind = isRollback ? "rollbacks" : "backups";
+        const state = async () => (await ask("GET", `/tenants/wayne/${kind}/${started.id}`)).status as string;
+        await until(async () => ["done", "ready", "failed"].includes(await state()));
+        const ended = await state();
+        ends.push(`${kind} ${ended}`);
+        const now = await contents();
+        if (isRollback) expect(now, ended).toBe(ended === "done" ? before : before.replace(/(first\|\d+)/, "$1 lost|1"));
+        else expect(ended).toBe("ready");
+      }
+      expect(ends.filter((end) => end === "rollbacks done").length).toBeGreaterThan(0);
+      if (kills > 10) console.log(ends.join(", "));
+      const superuser = await openNativeServer(gateway).asSuperuser();
+      const half =
+        "SELECT count(*)::int AS n FROM tenantry.databases WHERE kind = 'restore' OR state = 'deleting' OR (kind = 'tenant' AND NOT connectable)";
+      const held = "SELECT count(*)::int AS n FROM tenantry.tenant_databases WHERE held";
+      await until(async () => (await superuser.query(half)).rows[0].n === 0);
+      expect((await superuser.query(held)).rows[0].n).toBe(0);
+      // Every database of the cluster is in the inventory.
+      const listed = (await superuser.query("SELECT name FROM tenantry.databases")).rows.map((row) => row.name).sort();
+      const there = (await superuser.query("SELECT datname FROM pg_database WHERE datname ~ '^tdb_[0-9a-f]{16}$'")).rows
+        .map((row) => row.datname)
+        .sort();
+      expect(there).toEqual(listed);
+      await superuser.end();
+      const files = (await readdir(join(gateway.dataDir, "backups"), { recursive: true })).filter((name) => name.endsWith(".part"));
+      expect(files).toEqual([]);
+    },
+    120_000 + kills * 60_000,
+  );
 });
