@@ -18,6 +18,7 @@ import { clientCertificateEndpoints } from "./routes/client-certificates.ts";
 import { deploymentEndpoints } from "./routes/deployments.ts";
 import { fleetEndpoints } from "./routes/fleet.ts";
 import { importEndpoints } from "./routes/imports.ts";
+import { isolationEndpoints } from "./routes/isolation.ts";
 import { logEndpoints } from "./routes/logs.ts";
 import { operationsEndpoints } from "./routes/operations.ts";
 import { poolerEndpoints } from "./routes/poolers.ts";
@@ -45,6 +46,7 @@ export const endpoints = [
   ...deploymentEndpoints,
   ...fleetEndpoints,
   ...adminEndpoints,
+  ...isolationEndpoints,
   ...operationsEndpoints,
   ...importEndpoints,
   ...poolerEndpoints,

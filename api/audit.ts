@@ -29,6 +29,8 @@ const recordedFields = [
   "canary_watch_s",
   "on_failure",
   "dry_run",
+  "isolation_level",
+  "cluster",
   "max_rows_per_query",
   "query_timeout_ms",
   "max_connections",

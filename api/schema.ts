@@ -180,6 +180,13 @@ export const blueprintFields = {
 };
 export const Blueprint = z.object(blueprintFields).openapi("Blueprint");
 
+/** As the configuration names it. */
+export const ClusterName = z
+  .string()
+  .min(1, "must not be empty")
+  .max(80, "must be at most 80 characters")
+  .openapi({ description: "A cluster of the configuration; `main` is the first.", example: "dedicated" });
+
 export const TenantStatus = z.enum(["creating", "ready", "suspended", "trash", "deleting"]).openapi({ example: "ready" });
 export const TenantDatabase = z
   .object({

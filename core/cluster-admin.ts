@@ -88,6 +88,11 @@ export interface ClusterAdmin {
    * connected to the source, it is rebuilt from `versions` (1 … the source's own) and the rows are copied under one snapshot.
    */
   createScratchCopy(database: PhysicalDatabase, source: PhysicalDatabase, versions: readonly BlueprintVersion[]): Promise<void>;
+  /** Rows, sequence positions and large objects of one into the other, which has the same schema; compared by checksum before it counts. */
+  copyContents(source: PhysicalDatabase, target: PhysicalDatabase): Promise<void>;
+  /** A database made with `createTemplateDatabase` becomes a tenant's. */
+  openToClients(database: PhysicalDatabase): Promise<void>;
+  countClientSessions(database: PhysicalDatabase): Promise<number>;
   /** Ends sessions, drops the database and its roles. Nothing happens when they are gone already. */
   dropDatabase(database: PhysicalDatabase): Promise<void>;
   /** Suspension: nobody but administrators may connect any more, open backends are ended; or the reverse. */

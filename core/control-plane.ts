@@ -124,6 +124,14 @@ export type DeploymentEvent =
   | { readonly type: "result"; readonly result: DeploymentResult }
   | { readonly type: "end"; readonly deployment: Deployment };
 
+export interface MoveRequest {
+  /** May be left out when the tenant has one database. */
+  readonly blueprint?: string | undefined;
+  /** 1: the shared cluster, 2: the emptiest of the others. */
+  readonly isolationLevel?: 1 | 2 | undefined;
+  readonly cluster?: string | undefined;
+}
+
 /**
  * All methods throw {GatewayError}: not_found for what is not in this project, conflict, bad_request, backend_unreachable.
  * `workspace` arguments take a name or a `ws_` id.
@@ -189,12 +197,14 @@ export interface ControlPlane {
   /** Takes a prepared spare where one is ready. A second call for the same id and other blueprints adds databases. */
   createTenant(
     projectId: string,
-    input: { tenantId: string; databases: readonly { blueprint: string; isolationLevel: 1 | 2 }[] },
+    input: { tenantId: string; databases: readonly { blueprint: string; isolationLevel: 1 | 2; cluster?: string | undefined }[] },
   ): Promise<NewTenant>;
   getTenant(projectId: string, tenantId: string): Promise<Tenant>;
   /** Soft: into the trash, kept 7 days. Hard: gone at once. */
   deleteTenant(projectId: string, tenantId: string, hard: boolean): Promise<void>;
   restoreTenant(projectId: string, tenantId: string): Promise<Tenant>;
+  /** Resolves when the tenant's database is on the other cluster. Clients leave between transactions, and wait while it is copied. */
+  moveTenant(projectId: string, tenantId: string, request: MoveRequest): Promise<Tenant>;
   suspendTenant(projectId: string, tenantId: string): Promise<Tenant>;
   resumeTenant(projectId: string, tenantId: string): Promise<Tenant>;
   /** One statement in each tenant's database of a blueprint, a few at a time, as they end. A tenant's failure is its own result. */

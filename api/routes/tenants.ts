@@ -7,6 +7,7 @@ import { answer, created, ok, paging } from "../envelope.ts";
 import { assertCoversBlueprint, coversBlueprint } from "../policy.ts";
 import { isoTime, presentAnswer, presentConnection, presentDeployment, presentResult, presentTenant, readPage } from "../present.ts";
 import {
+  ClusterName,
   Deployment,
   DeploymentResult,
   IsolationLevel,
@@ -49,7 +50,7 @@ const CreateBody = z
   .strictObject({
     tenant_id: TenantId,
     databases: z
-      .array(z.strictObject({ blueprint: WorkspaceName, isolation_level: IsolationLevel.default(1) }))
+      .array(z.strictObject({ blueprint: WorkspaceName, isolation_level: IsolationLevel.optional(), cluster: ClusterName.optional() }))
       .min(1, "must name at least one blueprint")
       .max(20, "must name at most 20 blueprints"),
   })
@@ -73,11 +74,20 @@ const create = endpoint(
     for (const { blueprint } of databases) assertCoversBlueprint(c.var.access.scope, blueprint);
     const made = await c.var.api.control.createTenant(c.var.access.projectId, {
       tenantId: tenant_id,
-      databases: databases.map(({ blueprint, isolation_level }) => ({ blueprint, isolationLevel: isolation_level })),
+      databases: databases.map(({ blueprint, isolation_level, cluster }) => ({
+        blueprint,
+        isolationLevel: isolation_level ?? levelOf(cluster),
+        cluster,
+      })),
     });
     return created(c, presentNewTenant(c, made));
   },
 );
+
+/** The first cluster, whose name is the same everywhere, is the shared one. */
+function levelOf(cluster: string | undefined): 1 | 2 {
+  return cluster === undefined || cluster === "main" ? 1 : 2;
+}
 
 export function presentNewTenant(c: ApiContext, { tenant, databases, credential }: NewTenant) {
   return {

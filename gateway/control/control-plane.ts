@@ -24,6 +24,7 @@ import { loadSchema, readSchema } from "./schema-load.ts";
 import * as settings from "./settings.ts";
 import { createTenant } from "./tenant-create.ts";
 import type { HoldHandler } from "./tenant-holds.ts";
+import { moveTenant } from "./tenant-move.ts";
 import * as tenants from "./tenants.ts";
 import { refreshWorkspaces } from "./workspace-refresh.ts";
 import * as workspaces from "./workspaces.ts";
@@ -133,6 +134,7 @@ function bindNouns(context: ControlContext): Omit<ControlPlane, DeploymentVerbs>
     getTenant: bind(context, tenants.getTenant),
     deleteTenant: bind(context, tenants.deleteTenant),
     restoreTenant: bind(context, tenants.restoreTenant),
+    moveTenant: bind(context, moveTenant),
     suspendTenant: bind(context, tenants.suspendTenant),
     resumeTenant: bind(context, tenants.resumeTenant),
     queryTenant: bind(context, queries.queryTenant),

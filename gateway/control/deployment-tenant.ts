@@ -26,6 +26,8 @@ export interface DeployTask {
 }
 
 interface Outcome {
+  /** The database that was brought up. */
+  readonly databaseName?: string;
   readonly status: DeploymentResultState;
   readonly from_version?: number;
   readonly to_version?: number;
@@ -45,11 +47,13 @@ const lockFailures = ["55P03", "40P01", "40001"];
 export async function deployTenant(context: ControlContext, task: DeployTask): Promise<"done" | "failed" | "stop"> {
   if (!(await markRunning(context, task))) return "stop";
   const startedMs = context.clock.nowMs();
-  const outcome = await (task.dryRun ? tryOut(context, task) : bringUp(context, task));
-  if (!outcome) return "stop";
-  const durationMs = Math.round(context.clock.nowMs() - startedMs);
-  if (!(await record(context, task, outcome, durationMs))) return "stop";
-  return outcome.status === "failed" ? "failed" : "done";
+  for (;;) {
+    const outcome = await (task.dryRun ? tryOut(context, task) : bringUp(context, task));
+    if (!outcome) return "stop";
+    const recorded = await record(context, task, outcome, Math.round(context.clock.nowMs() - startedMs));
+    if (recorded === "again") continue;
+    return recorded === "stop" ? "stop" : outcome.status === "failed" ? "failed" : "done";
+  }
 }
 
 async function markRunning(context: ControlContext, task: DeployTask): Promise<boolean> {
@@ -185,10 +189,12 @@ async function findDatabase(
 }
 
 /** The result, the tenant's version and the word to the data path, together. */
-async function record(context: ControlContext, task: DeployTask, outcome: Outcome, durationMs: number): Promise<boolean> {
-  const { tries, ...columns } = outcome;
+async function record(context: ControlContext, task: DeployTask, outcome: Outcome, durationMs: number): Promise<"done" | "stop" | "again"> {
+  const { tries, databaseName, ...columns } = outcome;
   return await context.store.transaction(async (trx) => {
-    if (!(await holdClaim(context, trx, task, false))) return false;
+    if (!(await holdClaim(context, trx, task, false))) return "stop";
+    // A database that another has replaced meanwhile is not the tenant's any more: the other one needs it too.
+    if (databaseName !== undefined && (await isReplaced(trx, task, databaseName))) return "again";
     await trx
       .updateTable("deployment_results")
       .set({ ...columns, duration_ms: durationMs, finished_at: nowDate(context), attempts: sql`attempts + ${tries}` })
@@ -200,8 +206,20 @@ async function record(context: ControlContext, task: DeployTask, outcome: Outcom
       await notifyChange(trx, { projectId: task.projectId, tenantId: task.tenantId, workspaceId: task.workspaceId, schemaChanged: true });
     }
     await notifyDeployment(trx, task.deploymentId);
-    return true;
+    return "done";
   });
+}
+
+async function isReplaced(trx: Kysely<Tables>, task: DeployTask, databaseName: string): Promise<boolean> {
+  const row = await trx
+    .selectFrom("tenant_databases")
+    .select("database_name")
+    .where("project_id", "=", task.projectId)
+    .where("tenant_id", "=", task.tenantId)
+    .where("workspace_id", "=", task.workspaceId)
+    .forUpdate()
+    .executeTakeFirst();
+  return row !== undefined && row.database_name !== databaseName;
 }
 
 async function recordVersion(trx: Kysely<Tables>, task: DeployTask, version: number): Promise<void> {

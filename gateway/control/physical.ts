@@ -1,9 +1,11 @@
 /** The inventory of physical databases: a row before a database is made, and until it is dropped. */
 import { type Kysely, type Selectable, sql } from "kysely";
+import { GatewayError } from "../../core/errors.ts";
 import type { PhysicalDatabase } from "../../core/model.ts";
 import { physicalOf } from "../store/rows.ts";
 import type { DatabaseKind, DatabaseRow, Tables } from "../store/schema.ts";
 import { type ControlContext, nowDate } from "./context.ts";
+import { badRequest } from "./inputs.ts";
 import { forEachLimited } from "./limited.ts";
 
 export type KnownDatabase = Selectable<DatabaseRow>;
@@ -83,9 +85,16 @@ export async function loadDatabases(db: Kysely<Tables>, names: readonly string[]
   return rows.map(physicalOf);
 }
 
-/** Where a new database goes: level 1 to the first cluster, level 2 to the emptiest of the others. */
-export async function placeDatabase(context: ControlContext, isolationLevel: 1 | 2): Promise<string> {
+/**
+ * Where a database goes: to the cluster that is named, else level 1 to the first, level 2 to the emptiest of the others.
+ * @throws {GatewayError} forbidden, bad_request
+ */
+export async function placeDatabase(context: ControlContext, isolationLevel: 1 | 2, named?: string): Promise<string> {
   const [shared, ...dedicated] = context.config.clusters;
+  if (isolationLevel === 2 && dedicated.length === 0) {
+    throw new GatewayError("forbidden", "isolation_level 2 needs a second cluster, and this server has one. Use isolation_level 1");
+  }
+  if (named !== undefined) return chooseNamed(context, isolationLevel, named);
   if (isolationLevel === 1 || dedicated.length === 0) return shared!.id;
   const counts = await context.store.db
     .selectFrom("databases")
@@ -94,6 +103,15 @@ export async function placeDatabase(context: ControlContext, isolationLevel: 1 |
     .execute();
   const load = (id: string) => counts.find((row) => row.cluster_id === id)?.databases ?? 0;
   return [...dedicated].sort((a, b) => load(a.id) - load(b.id))[0]!.id;
+}
+
+function chooseNamed(context: ControlContext, isolationLevel: 1 | 2, named: string): string {
+  const at = context.config.clusters.findIndex(({ name }) => name === named);
+  const found = context.config.clusters[at];
+  if (!found) throw badRequest(`there is no cluster '${named}'`, "cluster");
+  const level = at === 0 ? 1 : 2;
+  if (level !== isolationLevel) throw badRequest(`cluster '${named}' is for isolation_level ${level}`, "cluster");
+  return found.id;
 }
 
 /** The caller hears of the failure that came first; this one is for the log, and its remains for the sweep. */

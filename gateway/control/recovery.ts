@@ -7,6 +7,7 @@ import type { JobQueue } from "./job-queue.ts";
 import { dropDatabases, markDatabasesDeleting } from "./physical.ts";
 import { finishDeletingProject } from "./projects.ts";
 import { removeUnfinishedDatabases } from "./tenant-databases.ts";
+import { releaseMoves } from "./tenant-move.ts";
 import { deleteTenant, removeAbandonedTenant, setConnectable, tenantSubject } from "./tenants.ts";
 import { makeWorkspaceDatabase, removeWorkspace } from "./workspaces.ts";
 
@@ -16,6 +17,7 @@ const steps: readonly (readonly [string, Step])[] = [
   ["workspaces left unfinished", finishWorkspaces],
   ["tenants left unfinished", removeTenants],
   ["additions left unfinished", removeAdditions],
+  ["moves left unfinished", releaseMoves],
   ["projects left unfinished", finishProjects],
   ["databases left over", dropLeftOver],
   ["doors left open or shut", reconcileConnectable],

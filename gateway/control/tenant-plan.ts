@@ -1,5 +1,4 @@
 /** What a request for a tenant means: every blueprint looked up and checked before anything is made. */
-import { GatewayError } from "../../core/errors.ts";
 import { isTenantId } from "../../core/scope.ts";
 import { syncBlueprint } from "./blueprints.ts";
 import type { ControlContext } from "./context.ts";
@@ -9,7 +8,7 @@ import { findBlueprint, type KnownWorkspace } from "./workspace-rows.ts";
 
 export interface TenantRequest {
   readonly tenantId: string;
-  readonly databases: readonly { readonly blueprint: string; readonly isolationLevel: 1 | 2 }[];
+  readonly databases: readonly { readonly blueprint: string; readonly isolationLevel: 1 | 2; readonly cluster?: string | undefined }[];
 }
 
 export interface PlannedDatabase {
@@ -27,7 +26,7 @@ export async function checkRequest(context: ControlContext, projectId: string, r
   if (request.databases.length === 0) throw badRequest("databases must name at least one blueprint", "databases");
   const workspaces = await Promise.all(request.databases.map((entry) => findBlueprint(context.store.db, projectId, entry.blueprint)));
   refuseSameEngine(workspaces);
-  return await Promise.all(request.databases.map((entry, i) => planDatabase(context, workspaces[i]!, entry.isolationLevel)));
+  return await Promise.all(request.databases.map((entry, i) => planDatabase(context, workspaces[i]!, entry)));
 }
 
 function refuseSameEngine(workspaces: readonly KnownWorkspace[]): void {
@@ -39,11 +38,9 @@ function refuseSameEngine(workspaces: readonly KnownWorkspace[]): void {
   });
 }
 
-async function planDatabase(context: ControlContext, workspace: KnownWorkspace, isolationLevel: 1 | 2): Promise<PlannedDatabase> {
-  if (isolationLevel === 2 && context.config.clusters.length < 2) {
-    throw new GatewayError("forbidden", "isolation_level 2 needs a second cluster, and this server has one. Use isolation_level 1");
-  }
+async function planDatabase(context: ControlContext, workspace: KnownWorkspace, entry: TenantRequest["databases"][number]): Promise<PlannedDatabase> {
+  const { isolationLevel, cluster } = entry;
   if (workspace.engine !== "PostgreSQL") return { workspace, isolationLevel, version: 0, clusterId: undefined };
-  const [version, clusterId] = await Promise.all([syncBlueprint(context, workspace), placeDatabase(context, isolationLevel)]);
+  const [version, clusterId] = await Promise.all([syncBlueprint(context, workspace), placeDatabase(context, isolationLevel, cluster)]);
   return { workspace, isolationLevel, version, clusterId };
 }

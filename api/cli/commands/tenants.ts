@@ -43,6 +43,7 @@ export function addTenantCommands(program: Command, session: CliSession): void {
   }
   addSettings(tenants, session);
   addDeployments(tenants, session);
+  addMove(tenants, session);
   addTenantLogCommands(tenants, session);
   addTenantBackupCommands(tenants, session);
 }
@@ -130,6 +131,26 @@ function addSettings(tenants: Command, session: CliSession): void {
         (client) => (json ? client.tenants[":id"].settings.$patch({ ...request, json }) : client.tenants[":id"].settings.$get(request)),
         { quiet: () => "", human: formatAnswer },
       );
+    });
+}
+
+function addMove(tenants: Command, session: CliSession): void {
+  tenants
+    .command("move")
+    .description("Move a tenant's database to another cluster; its connection strings stay as they are")
+    .argument("<tenant>")
+    .addOption(new Option("--isolation <level>", "1: shared cluster, 2: dedicated").choices(["1", "2"]))
+    .option("--cluster <name>", "which one; the emptiest unless told")
+    .option("--blueprint <name>", "needed when the tenant has several")
+    .action(async (id: string, options: { isolation?: "1" | "2"; cluster?: string; blueprint?: string }) => {
+      const { isolation, cluster, blueprint } = options;
+      if (isolation === undefined && cluster === undefined) throw new UsageError("say where to: --isolation <level>, --cluster <name>, or both");
+      const level = isolation === undefined ? {} : { isolation_level: isolation === "2" ? (2 as const) : (1 as const) };
+      const json = { ...level, ...(cluster !== undefined && { cluster }), ...(blueprint !== undefined && { blueprint }) };
+      await session.show((client) => client.tenants[":id"].isolation.$patch({ param: { id: segment(id) }, json }), {
+        quiet: (answer) => answer.tenant_id,
+        human: (answer) => `✓ Tenant ${sanitize(answer.tenant_id)} has moved`,
+      });
     });
 }
 

@@ -5,8 +5,10 @@ import type { NativeRole, PhysicalDatabase } from "../../../core/model.ts";
 import { applyVersions, readAppliedVersion } from "./apply.ts";
 import { readCapturedDdl } from "./capture.ts";
 import { type AdminContext, rekeyRoles, restoreAlteredRole, restoreRole, withAdmin } from "./context.ts";
+import { copyContents } from "./copy-contents.ts";
 import { describeSchema } from "./describe.ts";
 import { readSchemaObjects } from "./fingerprint.ts";
+import { countClientSessions, openToClients } from "./move.ts";
 import {
   createTemplateDatabase,
   createTenantDatabase,
@@ -56,6 +58,9 @@ export function createPostgresAdmin(context: AdminContext): PostgresAdmin {
     createTemplateDatabase: (database) => onCluster(database.clusterId, () => createTemplateDatabase(context, database)),
     createTenantDatabase: (database, template) => onCluster(database.clusterId, () => createTenantDatabase(context, database, template)),
     createScratchCopy: (database, source, versions) => onCluster(database.clusterId, () => createScratchCopy(context, database, source, versions)),
+    copyContents: (source, target) => guarded(() => copyContents(context, source, target, { verify: true })),
+    openToClients: (database) => guarded(() => openToClients(context, database)),
+    countClientSessions: (database) => guarded(() => countClientSessions(context, database)),
     dropDatabase: (database) => guarded(() => dropDatabase(context, database)),
     setConnectable: (database, allowed) => guarded(() => setConnectable(context, database, allowed)),
     readCapturedDdl: (database, afterDdlId) => guarded(() => readCapturedDdl(context, database, afterDdlId)),

@@ -5,6 +5,7 @@ import type {
   DeploymentEvent,
   DeploymentRequest,
   Listing,
+  MoveRequest,
   NewCredential,
   NewProject,
   Page,
@@ -302,6 +303,11 @@ export class FakeControl implements ControlPlane {
   async restoreTenant(projectId: string, id: string) {
     this.calls.push("restoreTenant");
     return this.#changeTenant(projectId, id, { state: "ready", trashedAt: undefined });
+  }
+
+  async moveTenant(projectId: string, id: string, request: MoveRequest) {
+    this.calls.push(`moveTenant ${id} ${request.isolationLevel} ${request.cluster} ${request.blueprint}`);
+    return this.getTenant(projectId, id);
   }
 
   async suspendTenant(projectId: string, id: string) {

@@ -74,6 +74,20 @@ export class FakeAdmin implements ClusterAdmin {
     this.#put(database, { kind: "copy", version, connectable: false, ddl: [], copyOf: source.name });
   }
 
+  async copyContents(source: PhysicalDatabase, target: PhysicalDatabase): Promise<void> {
+    await this.#enter("copyContents", source);
+    this.#get(target);
+  }
+
+  async openToClients(database: PhysicalDatabase): Promise<void> {
+    await this.#enter("openToClients", database);
+    this.#get(database).connectable = true;
+  }
+
+  async countClientSessions(): Promise<number> {
+    return 0;
+  }
+
   async dropDatabase(database: PhysicalDatabase): Promise<void> {
     await this.#enter("dropDatabase", database);
     this.databases.delete(database.name);
