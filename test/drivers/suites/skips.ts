@@ -12,6 +12,7 @@ export const skips: Readonly<Record<string, Readonly<Record<string, string>>>> =
       reused,
   },
   pgx: {
+    "pgxpool:TestConnReleaseClosesConnInTransaction": reused,
     ":TestConnect": "looks for the names that the DSN has in the server's own current_database() and current_user, which are opaque ids",
   },
   "postgres.js": {
