@@ -6,6 +6,8 @@ import { PipeClosedError } from "./pipe-reader.ts";
 /** Addresses remembered; one forgotten early gets its budget anew. */
 const maxAddresses = 10_000;
 const minuteMs = 60_000;
+/** How much of a minute's budget may be used up at once: handshakes in a burst are felt by everybody. */
+const burstPart = 0.2;
 /** A client that is cut off at once reconnects at once; one that waits this long first comes back once in that time. */
 const holdMs = 1000;
 /** Kept waiting at a time, all addresses together: they take places of clients that log in. Others are cut off at once. */
@@ -30,12 +32,13 @@ export class ReplyBudget {
     return this.#left.size;
   }
 
-  /** Counts one refusal. @returns false when this address has had its minute's worth. */
+  /** Counts one refusal. @returns false when this address has had its part. */
   take(key: string): boolean {
     const now = this.#clock.nowMs();
     const before = this.#left.get(key);
-    const regained = before ? before.tokens + ((now - before.atMs) / minuteMs) * this.#perMinute : this.#perMinute;
-    const tokens = Math.min(this.#perMinute, regained);
+    const most = Math.max(1, this.#perMinute * burstPart);
+    const regained = before ? before.tokens + ((now - before.atMs) / minuteMs) * this.#perMinute : most;
+    const tokens = Math.min(most, regained);
     this.#left.delete(key);
     if (this.#left.size >= maxAddresses) this.#makeRoom();
     this.#left.set(key, { tokens: tokens < 1 ? tokens : tokens - 1, atMs: now });
