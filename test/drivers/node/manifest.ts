@@ -39,7 +39,7 @@ function snippet(file: string, proof: "reads" | "writes", more: Partial<Snippet>
 }
 
 const rows: readonly Row[] = [
-  { name: "pg", snippet: snippet("pg.cjs", "reads"), checks: runs("node", "pg.mjs") },
+  { name: "pg", snippet: snippet("pg.cjs", "reads"), checks: runs("node", "pg.mjs"), pool: runs("node", "pools.mjs", "pg") },
   { name: "pg (Deno)", checks: runs("deno", "pg.mjs") },
   { name: "pg (Bun)", checks: runs("bun", "pg.mjs") },
   {
@@ -52,6 +52,7 @@ const rows: readonly Row[] = [
       ],
     }),
     checks: runs("node", "sequelize.mjs"),
+    pool: runs("node", "pools.mjs", "sequelize"),
   },
   {
     name: "Prisma",
@@ -67,11 +68,16 @@ const rows: readonly Row[] = [
     checks: runs("node", "prisma.mjs"),
   },
   { name: "Drizzle", snippet: snippet("drizzle.cjs", "reads"), checks: runs("node", "drizzle.mjs") },
-  { name: "Knex", snippet: snippet("knex.cjs", "reads"), checks: runs("node", "knex.mjs") },
+  { name: "Knex", snippet: snippet("knex.cjs", "reads"), checks: runs("node", "knex.mjs"), pool: runs("node", "pools.mjs", "knex") },
   { name: "TypeORM", snippet: snippet("typeorm.cjs", "writes"), checks: runs("node", "typeorm.mjs") },
   { name: "Kysely", snippet: snippet("kysely.cjs", "reads"), checks: runs("node", "kysely.mjs") },
   { name: "pg-promise", snippet: snippet("pg-promise.cjs", "reads"), checks: runs("node", "pg-promise.mjs") },
-  { name: "postgres.js", snippet: snippet("postgres.cjs", "reads"), checks: runs("node", "postgres.mjs") },
+  {
+    name: "postgres.js",
+    snippet: snippet("postgres.cjs", "reads"),
+    checks: runs("node", "postgres.mjs"),
+    pool: runs("node", "pools.mjs", "postgres"),
+  },
   { name: "postgres.js (Deno)", checks: runs("deno", "postgres.mjs") },
   { name: "postgres.js (Bun)", checks: runs("bun", "postgres.mjs") },
   {

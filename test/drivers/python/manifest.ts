@@ -30,17 +30,23 @@ function snippet(file: string, proof: "reads" | "writes"): Snippet {
 }
 
 const rows: readonly Row[] = [
-  { name: "psycopg 3", snippet: snippet("use_psycopg.py", "reads"), checks: program("psycopg3.py") },
+  { name: "psycopg 3", snippet: snippet("use_psycopg.py", "reads"), checks: program("psycopg3.py"), pool: program("pools.py", "psycopg_pool") },
   { name: "psycopg 3, async", snippet: snippet("use_psycopg_async.py", "reads"), checks: program("psycopg3_async.py") },
   { name: "psycopg 3, pipeline mode", checks: program("psycopg3_async.py", "pipeline") },
-  { name: "asyncpg", snippet: snippet("use_asyncpg.py", "reads"), checks: program("asyncpg_checks.py") },
+  { name: "asyncpg", snippet: snippet("use_asyncpg.py", "reads"), checks: program("asyncpg_checks.py"), pool: program("pools.py", "asyncpg") },
   { name: "psycopg2", snippet: snippet("use_psycopg2.py", "reads"), checks: program("psycopg2_checks.py") },
-  { name: "SQLAlchemy", snippet: snippet("use_sqlalchemy.py", "writes"), checks: program("sqlalchemy_checks.py") },
+  {
+    name: "SQLAlchemy",
+    snippet: snippet("use_sqlalchemy.py", "writes"),
+    checks: program("sqlalchemy_checks.py"),
+    pool: program("pools.py", "sqlalchemy"),
+  },
   { name: "SQLAlchemy on asyncpg", checks: program("sqlalchemy_checks.py", "asyncpg") },
   {
     name: "Django",
     snippet: { files: ["settings.py", "use_django.py"], commands: [["python", "use_django.py"]], proof: "reads" },
     checks: program("django_checks.py"),
+    pool: program("pools.py", "django"),
   },
   { name: "Alembic", migration: { command: program("alembic_migrate.py") } },
   { name: "Django migrations", migration: { command: program("django_migrate.py") } },

@@ -9,7 +9,7 @@ export type Command = readonly [program: string, ...args: string[]];
  */
 export const driverChecks = ["types", "prepared statements", "transactions", "pool", "cancellation", "errors", "LISTEN", "reconnect"] as const;
 
-/** The same for a client pool under a gateway that drops idle clients after two seconds. */
+/** The same for a client pool under a gateway that drops idle clients after three seconds. */
 export const poolChecks = ["checked before use", "recycled in time", "long request"] as const;
 
 export interface Snippet {

@@ -12,14 +12,14 @@ const introduction = `# Drivers, ORMs and migration tools
 Each of these is run against a gateway by \`test/drivers/drivers.test.ts\`: the snippet of its guide, as it stands there, with host, port and
 credentials changed and nothing else; a deeper program; a migration in two steps, captured in the workspace and deployed to two tenants.
 \`npm run drivers\` runs them all and makes this file of what they showed; \`npm run drivers -- -t Python\` runs one language.
-A language whose tools are not on the machine is left out, and keeps its rows here.
+A driver that was not run keeps its row here.
 
 What the words mean: **snippet**, the guide's own code; **types**, numbers, text, times, JSON, arrays, bytes and null there and back;
 **prepared statements**, used again and again; **transactions**, commit, rollback, savepoint, the failed state;
 **pool**, many at once on few connections; **cancellation**, a running query ended from outside or by its own timeout, the connection usable after it;
 **errors**, SQLSTATE and message as the driver's own exception; **LISTEN**, a notification from another session; **reconnect**, a
 session ended with \`57P01\` and the next request served; **checked before use**, **recycled in time**, **long request**, a client pool under
-a gateway that drops idle clients after two seconds.
+a gateway that drops idle clients after three seconds.
 `;
 
 async function readResult(language: string): Promise<LanguageResult | undefined> {
@@ -31,9 +31,17 @@ async function readResult(language: string): Promise<LanguageResult | undefined>
   }
 }
 
-function describeLanguage({ language, guide, rows }: LanguageResult): string {
+/** A row that was not run here keeps its line of the file. */
+function describeLanguage({ name, guide, rows }: Language, result: LanguageResult | undefined, document: string): string {
+  const section = document.split(/^(?=## )/m).find((each) => each.startsWith(`## ${name}\n`)) ?? "";
+  const lines = rows.flatMap((row) => {
+    const shown = result?.rows.find((each) => each.name === row.name);
+    const kept = section.split("\n").find((line) => line.startsWith(`| ${cell(row.name)} |`));
+    if (shown && (shown.notRun === undefined || kept === undefined)) return [describeRow(shown)];
+    return kept === undefined ? [] : [kept];
+  });
   const head = ["| driver | version | result | what was shown |", "| --- | --- | --- | --- |"];
-  return [`## ${language}\n`, `Guide: [connect/${guide}.md](connect/${guide}.md)\n`, ...head, ...rows.map(describeRow), ""].join("\n");
+  return [`## ${name}\n`, `Guide: [connect/${guide}.md](connect/${guide}.md)\n`, ...head, ...lines, ""].join("\n");
 }
 
 function describeRow({ name, version = "", passed, skipped, failed, notRun, note }: RowResult): string {
@@ -52,24 +60,10 @@ function cell(text: string): string {
   return text.replaceAll("|", "\\|").replaceAll(/\s+/g, " ");
 }
 
-/** A language that was not run here keeps what the file has of it. */
-async function keepSection({ name }: Language): Promise<string | undefined> {
-  const document = await readFile(target, "utf8").catch(() => "");
-  return document
-    .split(/^(?=## )/m)
-    .find((section) => section.startsWith(`## ${name}\n`))
-    ?.trimEnd()
-    .concat("\n");
-}
-
 /** Writes the file. */
 export async function writeTable(): Promise<void> {
+  const document = await readFile(target, "utf8").catch(() => "");
   const sections: string[] = [];
-  for (const language of languages) {
-    const result = await readResult(language.name);
-    const section = result?.rows.some((row) => row.notRun === undefined) ? describeLanguage(result) : await keepSection(language);
-    if (section) sections.push(section);
-    else process.stderr.write(`${language.name} has not been run\n`);
-  }
+  for (const language of languages) sections.push(describeLanguage(language, await readResult(language.name), document));
   await writeFile(target, [introduction, ...sections].join("\n").replace(/\n+$/, "\n"));
 }
