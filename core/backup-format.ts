@@ -85,10 +85,14 @@ SET check_function_bodies = off;
 `;
 }
 
+/** What was skipped is a version without text: nothing is run for it, by psql either. */
 export function formatVersion(version: BlueprintVersion): string {
-  const { sql, ...rest } = version;
+  const { sql: text, ...rest } = version;
+  const sql = version.skippedAt === undefined ? text : "";
   const marker = `--:version ${JSON.stringify({ ...rest, bytes: encoder.encode(sql).length })}\n`;
-  return `SELECT pg_catalog.set_config('search_path', ${quoteLiteral(version.searchPath)}, false);\n${marker}${sql}\n;\n`;
+  const settings = Object.entries({ ...version.settings, search_path: version.searchPath });
+  const calls = settings.map(([name, value]) => `pg_catalog.set_config(${quoteLiteral(name)}, ${quoteLiteral(value)}, false)`);
+  return `SELECT ${calls.join(", ")};\n${marker}${sql}\n;\n`;
 }
 
 /** Rows that the schema's own statements may have made (CREATE TABLE AS) give way to the backup's. */

@@ -7,7 +7,19 @@ import { type NativeServer, openNativeServer } from "./support/native.ts";
 
 const methods = ["get", "post", "put", "patch", "delete"];
 /** Work of the control plane's own, and what any use of a key or any request may touch. */
-const ownPace = ["accounts", "account_sessions", "credentials", "databases", "verifiers", "audit", "presence", "meta", "clusters"];
+const ownPace = [
+  "accounts",
+  "account_sessions",
+  "credentials",
+  "databases",
+  "verifiers",
+  "audit",
+  "presence",
+  "meta",
+  "clusters",
+  "schema_checks",
+  "version_schemas",
+];
 
 let fleet: Fleet;
 let native: NativeServer;
