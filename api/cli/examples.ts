@@ -39,6 +39,7 @@ const examples: Readonly<Record<string, string>> = {
   "tenants resume": "tdb tenants resume wayne",
   "tenants restore": "tdb tenants restore wayne",
   "tenants settings": "tdb tenants settings wayne --max-connections 20",
+  "tenants move": "tdb tenants move wayne --isolation 2",
   "tenants deployments": "tdb tenants deployments wayne",
   "tenants backups": "tdb tenants backups wayne",
   "tenants backup-download": "tdb tenants backup-download wayne bak_5f0c2a7d9e1b3c48",

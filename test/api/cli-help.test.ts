@@ -30,7 +30,10 @@ describe("tdb --help", () => {
   it("has something to type for every command", () => {
     const { leaves } = helps();
     expect(leaves.length).toBeGreaterThan(55);
-    expect(leaves.filter(({ help }) => !/^ +\$ /m.test(help)).map(({ path }) => path)).toEqual([]);
+    expect(
+      leaves.filter(({ help }) => !/^ +\$ /m.test(help)).map(({ path }) => path),
+      "give these a line in api/cli/examples.ts",
+    ).toEqual([]);
   });
 
   it("names commands, options and the number of arguments as they are", () => {
