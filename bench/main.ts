@@ -9,6 +9,7 @@ import { measureAttacks } from "./measure/attacks.ts";
 import { measureConnectionRate } from "./measure/connection-rate.ts";
 import { measureFleet } from "./measure/fleet.ts";
 import { measureIdleMemory } from "./measure/idle-memory.ts";
+import { measureImport } from "./measure/import.ts";
 import { measureRowStream } from "./measure/row-stream.ts";
 import { measureSlowReader } from "./measure/slow-reader.ts";
 import { measureTenantCreation } from "./measure/tenant-creation.ts";
@@ -33,6 +34,7 @@ const measurements: Readonly<Record<string, Measurement>> = {
   idle: { run: measureIdleMemory, sharesContenders: false },
   attacks: { run: measureAttacks, sharesContenders: false },
   tenants: { run: measureTenantCreation, sharesContenders: false },
+  imports: { run: measureImport, sharesContenders: false },
   fleet: { run: measureFleet, sharesContenders: false },
 };
 
