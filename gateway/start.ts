@@ -133,6 +133,7 @@ async function assemble(options: StartOptions, cleanup: Cleanup): Promise<Gatewa
   const imports = createImports({
     ...{ control, store, dialer, secrets, clock, log },
     outbound: () => outboundRules(inForce()),
+    readSchema: (connection) => readForeignSchema(connection, outboundRules(inForce())),
     runScript: (database, sql) => admin.runScript(database, sql),
   });
   await imports.start();

@@ -2,8 +2,8 @@
 import type { Clock } from "../../core/clock.ts";
 import type { ClusterAdmin } from "../../core/cluster-admin.ts";
 import type { ControlPlane } from "../../core/control-plane.ts";
-import type { ImportConnection } from "../../core/imports.ts";
 import type { Log } from "../../core/log.ts";
+import type { ForeignSchema, SourceConnection } from "../../core/schema-design.ts";
 import type { Secrets } from "../../core/secrets.ts";
 import type { SqlDialer } from "../../core/sql.ts";
 import { Background } from "../control/background.ts";
@@ -45,7 +45,7 @@ export interface ImportsOptions {
   readonly clock: Clock;
   readonly log: Log;
   /** The structure of a database elsewhere as SQL, and what of it is lost. */
-  readonly readSchema?: ((connection: ImportConnection) => Promise<{ readonly sql: string; readonly lost: readonly string[] }>) | undefined;
+  readonly readSchema: (connection: SourceConnection) => Promise<ForeignSchema>;
   /** Several statements in one transaction, as a workspace's designer. */
   readonly runScript: ClusterAdmin["runScript"];
   /** As of the last reload of the configuration. */

@@ -99,8 +99,6 @@ async function startImport(
   kind: "data" | "full",
 ): Promise<ImportStatus> {
   const workspace = await findTarget(context, projectId, nameOrId);
-  if (kind === "full" && !context.readSchema)
-    throw new GatewayError("forbidden", "this gateway reads no structures: make the tables, then use import-data");
   const source = await openSource(context, request.connection);
   try {
     const { preparation } = await prepareFor(context, source, workspace, request.options, kind);

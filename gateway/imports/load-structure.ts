@@ -1,6 +1,7 @@
 /** The first half of import-full: the source's structure into an empty workspace, without the routing column where that is asked for. */
 import { GatewayError } from "../../core/errors.ts";
 import type { ImportConnection, ImportOptions } from "../../core/imports.ts";
+import type { SourceConnection } from "../../core/schema-design.ts";
 import type { KnownWorkspace } from "../control/workspace-rows.ts";
 import type { ImportsContext } from "./context.ts";
 import { planDropRouting } from "./drop-routing.ts";
@@ -21,7 +22,7 @@ export async function loadStructure(
   const options = row.options as ImportOptions;
   const lost: string[] = [];
   if ((await readBlueprintTables(context, workspace)).length === 0) {
-    const schema = await context.readSchema!(connection);
+    const schema = await context.readSchema(toSourceConnection(connection));
     if (schema.sql.trim() === "") throw new GatewayError("conflict", "the source has no tables to load");
     await context.runScript(workspace.database!, schema.sql);
     lost.push(...schema.lost);
@@ -29,6 +30,12 @@ export async function loadStructure(
   if (options.dropRoutingColumn) lost.push(...(await dropRouting(context, workspace, options)));
   await context.control.getBlueprint(workspace.projectId, workspace.name); // numbers what was captured
   return lost.map((what) => `not loaded: ${what}`);
+}
+
+const tlsOf = { disable: "off", require: "require", "verify-full": "verify" } as const;
+
+function toSourceConnection({ engine, host, port, user, password, database, sslmode }: ImportConnection): SourceConnection {
+  return { type: engine, host, port, user, password, database, tls: tlsOf[sslmode] };
 }
 
 async function dropRouting(context: ImportsContext, workspace: KnownWorkspace, options: ImportOptions): Promise<readonly string[]> {

@@ -39,7 +39,6 @@ describe("import-full", () => {
   test("loads the structure, takes the routing column out of keys and indexes, and splits the rows", async () => {
     const shared = await source().makeDatabase(`${structure}${fillShop(["wayne", "globex"], 4)}
       INSERT INTO refunds SELECT tenant_id, number, 1 FROM orders; INSERT INTO settings SELECT id, 'dark' FROM tenants;`);
-    world().structure = structure;
     const instance = await world().start();
     const target = await makeTarget(world(), instance, "");
     const analysis = await instance.imports.analyze(target.projectId, "shop", { connection: shared.connection, options: defaults }, "full");
@@ -48,7 +47,6 @@ describe("import-full", () => {
     const status = await untilEnded(instance, target.projectId, started.id);
     expect(status).toMatchObject({ state: "done", phase: "data", kind: "full", tenantsDone: 2, error: undefined });
     expect(status.warnings.filter((warning) => warning.startsWith("not loaded"))).toEqual([
-      "not loaded: an aggregate",
       "not loaded: policy own on public.orders, which looks at tenant_id",
       expect.stringMatching(/^not loaded: constraint named of public.customers: CHECK/),
       expect.stringMatching(/^not loaded: index CREATE INDEX customers_active/),
@@ -81,7 +79,7 @@ describe("import-full", () => {
     const shared = await source().makeDatabase(`${tables} INSERT INTO notes VALUES (1, 'wayne', 'x');`);
     const instance = await world().start();
     const target = await makeTarget(world(), instance, "");
-    world().structure = `${tables} CREATE VIEW mine AS SELECT * FROM notes WHERE tenant_id = current_user;`;
+    await shared.query("CREATE VIEW mine AS SELECT * FROM notes WHERE tenant_id = current_user");
     const request = { connection: shared.connection, options: defaults };
     const failed = await instance.imports.startImport(target.projectId, "shop", request, "full");
     expect(await untilEnded(instance, target.projectId, failed.id)).toMatchObject({
@@ -90,7 +88,7 @@ describe("import-full", () => {
       error: expect.stringMatching(/cannot drop tenant_id: the view (public\.)?mine looks at it/),
     });
     await asDesigner(world(), target.workspace, "DROP VIEW mine; DROP TABLE notes");
-    world().structure = tables;
+    await shared.query("DROP VIEW mine");
     const kept = await instance.imports.startImport(
       target.projectId,
       "shop",

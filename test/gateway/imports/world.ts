@@ -4,11 +4,13 @@ import { systemClock } from "../../../core/clock.ts";
 import type { ImportOptions, ImportStatus } from "../../../core/imports.ts";
 import { silentLog } from "../../../core/log.ts";
 import type { PhysicalDatabase } from "../../../core/model.ts";
+import type { SourceConnection } from "../../../core/schema-design.ts";
 import { createPostgresAdmin } from "../../../engines/postgres/admin/admin.ts";
 import { createPostgresDesign } from "../../../engines/postgres/admin/design.ts";
 import { createControlPlane, type RunningControlPlane } from "../../../gateway/control/control-plane.ts";
 import type { ImportsConfig } from "../../../gateway/imports/context.ts";
 import { createImports, type RunningImports } from "../../../gateway/imports/imports.ts";
+import { readForeignSchema } from "../../../gateway/schemas/read-foreign.ts";
 import type { Store } from "../../../gateway/store/store.ts";
 import { type TestPostgres, useTestPostgres } from "../../support/postgres.ts";
 import { type ControlDatabase, makeControlDatabase } from "../store/control-database.ts";
@@ -37,8 +39,6 @@ export interface Instance {
 export interface World {
   readonly server: TestPostgres;
   readonly control: ControlDatabase;
-  /** What a source's structure is read as. */
-  structure: string;
   start(config?: Partial<ImportsConfig>): Promise<Instance>;
   stop(instance: Instance): Promise<void>;
   /** Rows of a statement in a database, as superuser. */
@@ -58,7 +58,6 @@ export function useWorld(): () => World {
     world = {
       server: server(),
       control,
-      structure: "",
       async start(config = {}) {
         const applicationName = `instance ${secrets.randomHex(4)}`;
         const store = await control.open({ clock: systemClock, applicationName });
@@ -73,7 +72,7 @@ export function useWorld(): () => World {
         });
         await plane.start();
         const outbound = () => ({ allowPrivate: false, allow: ["127.0.0.1"] });
-        const readSchema = async () => ({ sql: world?.structure ?? "", lost: ["an aggregate"] });
+        const readSchema = (connection: SourceConnection) => readForeignSchema(connection, outbound());
         const runScript = (database: PhysicalDatabase, sql: string) => admin.runScript(database, sql);
         const imports = createImports({ ...common, control: plane, dialer, outbound, readSchema, runScript, config: { ...quick, ...config } });
         await imports.start();
