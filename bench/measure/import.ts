@@ -99,7 +99,7 @@ async function importByHand(server: PostgresServer, { tenants }: Size, atOnce: n
   const steps = [copy("customers", own), copy("orders", own), copy("items", `EXISTS (SELECT FROM orders o WHERE o.id = t.order_id AND o.${own})`)];
   const script = `import_one() { set -e -o pipefail; ${steps.join("; ")}; }; export -f import_one; seq 0 ${tenants - 1} | xargs -P ${atOnce} -I{} bash -c 'import_one {}'`;
   const startedMs = performance.now();
-  await runProgram("bash", ["-c", script], { env: { PATH: process.env.PATH, PGPASSWORD: server.password } });
+  await runProgram("bash", ["-c", script], { env: { PATH: process.env.PATH, PGPASSWORD: server.password }, timeoutMs: 600_000 });
   return (performance.now() - startedMs) / 1000;
 }
 
