@@ -2,6 +2,7 @@
  * Puts one database in the place of another under a tenant's name. Clients' sessions leave between transactions, new ones wait, and the change is
  * one commit: whatever breaks off before it leaves the old database in its place.
  */
+import { GatewayError } from "../../core/errors.ts";
 import type { PhysicalDatabase } from "../../core/model.ts";
 import { nowDate } from "../control/context.ts";
 import { lockTenant, stateConflict } from "../control/tenant-rows.ts";
@@ -33,8 +34,9 @@ export async function switchDatabases(deps: BackupDeps, change: Switch): Promise
     await commit(deps, change);
   } catch (error) {
     try {
-      if (await isDone(deps, change.rollback.id)) return; // only the answer to the commit was lost
-      await release(deps, change.rollback, change.from);
+      const state = await stateOf(deps, change.rollback.id);
+      if (state === "done") return; // only the answer to the commit was lost
+      if (state === "switching") await release(deps, change.rollback, change.from);
     } catch (failure) {
       throw new StillHeldError(`${String(failure)}, after ${String(error)}`, { cause: error });
     }
@@ -67,6 +69,7 @@ async function hold(deps: BackupDeps, { rollback, from, to }: Switch): Promise<v
       .where("tenant_id", "=", rollback.tenant_id)
       .where("workspace_id", "=", rollback.workspace_id)
       .where("database_name", "=", from.name)
+      .where("held", "=", false)
       .executeTakeFirst();
     const marked = await trx
       .updateTable("rollbacks")
@@ -75,7 +78,8 @@ async function hold(deps: BackupDeps, { rollback, from, to }: Switch): Promise<v
       .where("state", "=", "restoring")
       .where("claimed_by", "=", context.claims.key)
       .executeTakeFirst();
-    if (held.numUpdatedRows !== 1n || marked.numUpdatedRows !== 1n) throw new Error("the tenant's database was changed by another job");
+    if (marked.numUpdatedRows !== 1n) throw new Error("the rollback is another instance's by now");
+    if (held.numUpdatedRows !== 1n) throw new GatewayError("conflict", "The tenant's database is being moved, or was; start the rollback again");
     // Idle backends of the old database are of no use any more.
     await notifyChange(trx, { ...whichDatabase(rollback), schemaChanged: true });
   });
@@ -113,14 +117,15 @@ async function commit(deps: BackupDeps, { rollback, from, to, version, warnings 
       .where("project_id", "=", rollback.project_id)
       .where("tenant_id", "=", rollback.tenant_id)
       .where("workspace_id", "=", rollback.workspace_id)
+      .where("database_name", "=", from.name)
       .execute();
     await notifyChange(trx, whichDatabase(rollback));
   });
 }
 
-async function isDone(deps: BackupDeps, rollbackId: string): Promise<boolean> {
+async function stateOf(deps: BackupDeps, rollbackId: string): Promise<string | undefined> {
   const row = await deps.context.store.db.selectFrom("rollbacks").select("state").where("id", "=", rollbackId).executeTakeFirst();
-  return row?.state === "done";
+  return row?.state;
 }
 
 /** Takes the hold back: clients come in again, to the old database. May be repeated, by any instance. */
