@@ -80,6 +80,6 @@ describe("a deployment whose gateway or server is killed", () => {
       expect(state).toEqual(tenants.map(() => [[1, run + 2, 0]]));
       const { body: blueprint } = await api()("GET", "/blueprints/myapp");
       expect(blueprint.tenants_per_version).toEqual([{ version: 1 + run * 4, tenants: tenants.length }]);
-    });
+    }, 240_000);
   }
 });
