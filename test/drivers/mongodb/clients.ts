@@ -1,7 +1,7 @@
 /** MongoDB's clients as programs. Each is given connection strings, looks for documents at each, and prints a line: how many, or the error it shows. */
 import { mkdir, rm } from "node:fs/promises";
 import { join } from "node:path";
-import { type Finished, launchers, type RuntimeUnderTest, run } from "../../e2e/support/gateway.ts";
+import { type Finished, launcherOf, type RuntimeUnderTest, run } from "../../e2e/support/gateway.ts";
 
 const here = import.meta.dirname;
 
@@ -32,7 +32,7 @@ async function missing(command: string, ...args: string[]): Promise<string | und
 }
 
 function mongodb(runtime: RuntimeUnderTest, label: string): MongoClient {
-  const [command, ...launcher] = launchers[runtime];
+  const [command, ...launcher] = launcherOf(runtime);
   const flags = launcher.slice(0, -1);
   return {
     name: `mongodb (${label})`,

@@ -1,7 +1,7 @@
 /** MySQL's clients as programs. Each is given: host, port, user, CA file, then attempts `password TAB database TAB tls|plain TAB statement`; it prints a line for each. */
 import { mkdir } from "node:fs/promises";
 import { join } from "node:path";
-import { type Finished, launchers, type RuntimeUnderTest, run } from "../../e2e/support/gateway.ts";
+import { type Finished, launcherOf, type RuntimeUnderTest, run } from "../../e2e/support/gateway.ts";
 
 const here = import.meta.dirname;
 
@@ -49,7 +49,7 @@ async function missing(command: string, ...args: string[]): Promise<string | und
 }
 
 function mysql2(runtime: RuntimeUnderTest, label: string): MysqlClient {
-  const [command, ...launcher] = launchers[runtime];
+  const [command, ...launcher] = launcherOf(runtime);
   const flags = launcher.slice(0, -1);
   return {
     name: `mysql2 (${label})`,

@@ -1,7 +1,7 @@
 /** Drivers and ORMs of JavaScript, under Node, Deno and Bun. */
 import { cp, readdir } from "node:fs/promises";
 import { join } from "node:path";
-import { launchers, type RuntimeUnderTest } from "../../e2e/support/gateway.ts";
+import { launcherOf, type RuntimeUnderTest } from "../../e2e/support/gateway.ts";
 import { installed, makeWorkDir, must, reasonOf, sourceDir } from "../support/install.ts";
 import type { Command, Language, Row, Snippet } from "../support/language.ts";
 
@@ -24,7 +24,7 @@ const env = () => ({ PRISMA_SCHEMA_ENGINE_BINARY: process.execPath, PRISMA_QUERY
 
 /** How each runtime runs a program. */
 function runs(runtime: RuntimeUnderTest, program: string, ...args: string[]): Command {
-  const [command, ...launcher] = launchers[runtime];
+  const [command, ...launcher] = launcherOf(runtime);
   return [command, ...launcher.slice(0, -1), program, ...args];
 }
 

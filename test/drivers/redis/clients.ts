@@ -1,6 +1,6 @@
 /** Redis's clients as programs. Each is given: port, CA file, then attempts `user TAB password TAB tls|plain`; it prints a line for each. */
 import { join } from "node:path";
-import { type Finished, launchers, type RuntimeUnderTest, run } from "../../e2e/support/gateway.ts";
+import { type Finished, launcherOf, type RuntimeUnderTest, run } from "../../e2e/support/gateway.ts";
 
 const here = import.meta.dirname;
 
@@ -48,7 +48,7 @@ async function missing(command: string, ...args: string[]): Promise<string | und
 }
 
 function ioredis(runtime: RuntimeUnderTest, label: string): RedisClient {
-  const [command, ...launcher] = launchers[runtime];
+  const [command, ...launcher] = launcherOf(runtime);
   const flags = launcher.slice(0, -1);
   return {
     name: `ioredis (${label})`,
@@ -65,9 +65,9 @@ const nodeRedis: RedisClient = {
   // It never gives up by itself; the probe ends it at the first error it tells.
   shownAtLogin: whole,
   prepare: async () =>
-    (await missing(launchers.node[0], "--input-type=module", "-e", 'import "redis"')) && "the npm package `redis` is not installed",
+    (await missing(launcherOf("node")[0], "--input-type=module", "-e", 'import "redis"')) && "the npm package `redis` is not installed",
   run: async (server, attempts) =>
-    toLines(await run(launchers.node[0], [join(here, "probe-node-redis.mjs"), ...toArguments(server, attempts)]), attempts),
+    toLines(await run(launcherOf("node")[0], [join(here, "probe-node-redis.mjs"), ...toArguments(server, attempts)]), attempts),
 };
 
 const redisPy: RedisClient = {

@@ -6,17 +6,27 @@ import { join, resolve } from "node:path";
 import type pg from "pg";
 import { removeServerOf, serverOf } from "./server-under-test.ts";
 
-export type RuntimeUnderTest = "node" | "deno" | "bun";
+export type RuntimeUnderTest = "node" | "deno" | "bun" | OlderNode;
+/** Installed by the files that run under them. */
+type OlderNode = "node-20" | "node-22" | "node-24";
 
 const root = resolve(import.meta.dirname, "../../..");
 const bin = (name: string) => join(root, "node_modules/.bin", name);
 
 /** How each runtime runs the launcher. */
-export const launchers: Record<RuntimeUnderTest, readonly [string, ...string[]]> = {
+export const launchers: Record<Exclude<RuntimeUnderTest, OlderNode>, readonly [string, ...string[]]> & {
+  [older in OlderNode]?: readonly [string, ...string[]];
+} = {
   node: [bin("node"), "bin/tdb.js"],
   deno: [bin("deno"), "run", "--allow-all", "bin/tdb.js"],
   bun: [bin("bun"), "bin/tdb.js"],
 };
+
+export function launcherOf(runtime: RuntimeUnderTest): readonly [string, ...string[]] {
+  const launcher = launchers[runtime];
+  if (!launcher) throw new Error(`${runtime} is not installed`);
+  return launcher;
+}
 
 export interface Credentials {
   readonly project_id: string;
@@ -124,7 +134,7 @@ export async function startGateway(options: StartOptions): Promise<GatewayProces
 
 /** `tdb` with these arguments, as a process. */
 export function spawnTdb(runtime: RuntimeUnderTest, args: readonly string[], env: Readonly<Record<string, string>> = {}): ChildProcess {
-  const [command, ...rest] = launchers[runtime];
+  const [command, ...rest] = launcherOf(runtime);
   return spawn(command, [...rest, ...args], { cwd: root, env: { ...process.env, NO_COLOR: "1", ...env }, stdio: ["ignore", "pipe", "pipe"] });
 }
 
