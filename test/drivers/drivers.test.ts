@@ -140,7 +140,7 @@ async function runChecks(language: Language, program: Command, wanted: readonly 
   if (version !== undefined) result.version = version;
   result.passed.push(...passed);
   result.skipped.push(...skipped);
-  expect(failed, done.stdout + done.stderr).toEqual([]);
+  expect(failed, `${failed.join("; ")}\n${done.stdout}${done.stderr}`).toEqual([]);
 }
 
 /** The gateway's log must show that it dropped idle clients of this project: else nothing was tried. */

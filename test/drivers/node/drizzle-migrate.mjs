@@ -39,4 +39,4 @@ const kit = join(dirname(createRequire(import.meta.url).resolve("drizzle-kit")),
 for (const command of ["generate", "migrate"]) {
   execFileSync(process.execPath, [kit, command, "--config", "drizzle.config.json"], { stdio: "inherit" });
 }
-console.log(`version ${versionOf("drizzle-kit")}`);
+console.log(`\nversion ${versionOf("drizzle-kit")}`); // its own last line may be open

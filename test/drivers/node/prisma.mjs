@@ -148,7 +148,7 @@ await report(versionOf("@prisma/client"), {
           try {
             return (await ask()) !== first;
           } catch (error) {
-            ok(/57P01|terminat|closed/i.test(told(error)), told(error));
+            ok(/57P01|terminat|closed|ended|not queryable|ECONNRESET/i.test(told(error)), told(error));
             return false;
           }
         });
