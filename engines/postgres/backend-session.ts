@@ -4,7 +4,7 @@ import { GatewayError } from "../../core/errors.ts";
 import { PipeReader } from "../../core/pipe-reader.ts";
 import type { PooledBackend } from "../../core/pool.ts";
 import { decodeParameterStatus } from "./backend.ts";
-import { concatBytes, readUint32, utf8 } from "./bytes.ts";
+import { concatBytes, readable, readUint32, utf8 } from "./bytes.ts";
 import { encodeQuery, encodeTerminate } from "./frontend.ts";
 import { backend as message, transactionStatus } from "./message-types.ts";
 import { ownSettingsQuestion } from "./own-settings.ts";
@@ -43,6 +43,12 @@ export class PostgresBackend implements PooledBackend {
 
   get isAlive(): boolean {
     return !this.#dead && !this.pipe.isClosed;
+  }
+
+  /** A ParameterStatus that the relay passes on. */
+  noteParameter(body: Uint8Array | undefined): void {
+    const pair = body && readable(body, decodeParameterStatus);
+    if (pair) this.parameters.set(...pair);
   }
 
   /** Asks the server to cancel what runs here. Resolves when the server has taken note, so that nothing later can be hit. */

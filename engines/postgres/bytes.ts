@@ -174,3 +174,13 @@ export class MessageWriter {
     this.#buffer = bigger;
   }
 }
+
+/** What a body says, or undefined where it is malformed: such a message is passed on, PostgreSQL has its own answer to it. */
+export function readable<T>(body: Uint8Array, decode: (body: Uint8Array) => T): T | undefined {
+  try {
+    return decode(body);
+  } catch (error) {
+    if (error instanceof GatewayError) return undefined;
+    throw error;
+  }
+}

@@ -1,6 +1,10 @@
 /** What a frame may be after login, whatever it says inside. */
 import { frontend as F } from "./message-types.ts";
 
+/** Frames above this are passed on unread: the database refuses what it must. */
+export const inspectionBytes = 64 * 1024;
+/** Describe's first byte: a portal, not a prepared statement. */
+export const describesPortal = 0x50;
 /** PostgreSQL's own largest message (MaxAllocSize − 1). */
 const maxFrameBytes = 0x3fffffff;
 

@@ -20,6 +20,10 @@ export function asFatal(error: GatewayError): GatewayError {
   return error.refusal.severity === "FATAL" ? error : new GatewayError("revoked", error.message, { ...error.details, sqlstate: error.sqlstate });
 }
 
+export function backendLost(cause?: unknown): GatewayError {
+  return new GatewayError("backend_unreachable", "the connection to the database server was lost", cause === undefined ? {} : { cause });
+}
+
 /** @returns the bytes of an ErrorResponse with the refusal's severity and SQLSTATE. */
 export function encodeRefusal(error: GatewayError): Uint8Array {
   return encodeErrorResponse({

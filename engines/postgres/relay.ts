@@ -2,71 +2,26 @@
 import type { BytePipe, PipeSink } from "../../core/byte-pipe.ts";
 import type { RelayActivity } from "../../core/engine.ts";
 import { GatewayError } from "../../core/errors.ts";
-import type { DatabaseSettings } from "../../core/model.ts";
-import type { StatementJournal } from "../../core/query-log.ts";
 import { Traffic } from "../../core/wire-metrics.ts";
-import { decodeErrorFields, decodeParameterStatus } from "./backend.ts";
-import type { PostgresBackend } from "./backend-session.ts";
-import { concatBytes, readUint32 } from "./bytes.ts";
-import { frameViolation, isFatal } from "./frame-rules.ts";
+import { decodeErrorFields } from "./backend.ts";
+import { concatBytes, readable, readUint32 } from "./bytes.ts";
+import { describesPortal, frameViolation, inspectionBytes, isFatal } from "./frame-rules.ts";
 import { encodeCopyFail, encodeQuery, encodeSync, failingParse } from "./frontend.ts";
 import { backend as B, frontend as F, transactionStatus } from "./message-types.ts";
 import { Pauses } from "./pause.ts";
 import { refreshPlans } from "./refresh-plans.ts";
-import { asFatal, copyRefusal, encodeRefusal, raisingSql } from "./refusal.ts";
+import { asFatal, backendLost, copyRefusal, encodeRefusal, raisingSql } from "./refusal.ts";
+import { announce, forward, type Override, type RelayDeps, type RelayEnd, stop, swallow, type Verdict } from "./relay-terms.ts";
 import { Replies } from "./replies.ts";
 import { exceeds, nearly, RowBudget, rowNotice, tooManyRows } from "./row-budget.ts";
-import { readable, StatementGuard } from "./statement-guard.ts";
+import { StatementGuard } from "./statement-guard.ts";
 import { endsStatement, StatementLog } from "./statement-log.ts";
 
-/** Frames above this are passed on unread: the database refuses what it must. */
-const inspectionBytes = 64 * 1024;
-/** Describe's first byte: a portal, not a prepared statement. */
-const describesPortal = 0x50;
 /** How long a cancelled statement may go on before both sides are closed. */
 const cancelGraceMs = 5000;
 
 /** Backend messages whose body is looked at; of all others no view is made. */
 const bodiesRead = new Set<number>([B.ErrorResponse, B.ParameterStatus, B.CopyOutResponse]);
-const forward = 0;
-const swallow = 1;
-const stop = 2;
-const announce = 3;
-/** What becomes of a frame: forwarded, forwarded behind a notice, swallowed, replaced by these bytes, or the end of the session. */
-type Verdict = typeof forward | typeof swallow | typeof stop | typeof announce | Uint8Array;
-
-export interface RelayDeps {
-  readonly client: BytePipe;
-  readonly backend: PostgresBackend;
-  /** What the client set at start-up. */
-  readonly parameters?: ReadonlyMap<string, string> | undefined;
-  /** The settings in force now. */
-  readonly settings: () => DatabaseSettings;
-  /** Tenant databases refuse DDL; workspaces do not. */
-  readonly refuseDdl: boolean;
-  /** A coarse monotonic clock, moved by the sweep: one reading costs nothing. */
-  readonly nowMs: () => number;
-  readonly onCancelFailure: (error: unknown) => void;
-  /** Added to as messages pass. Default: counted for nobody. */
-  readonly traffic?: Traffic | undefined;
-  /** Told of each statement. Default: nobody is. */
-  readonly journal?: StatementJournal | undefined;
-}
-
-export interface RelayEnd {
-  /** Sent to the client before closing; undefined when the client left by itself. */
-  readonly error: GatewayError | undefined;
-  /** True when the backend is at rest and may be reset and lent again. */
-  readonly reusable: boolean;
-}
-
-/** A refusal that replaces a statement's outcome while the backend finishes or is cancelled. */
-interface Override {
-  readonly error: GatewayError;
-  /** "statement": until it ends; "ready": its end was replaced, the rest up to ReadyForQuery is swallowed; "poison": a failing statement of ours fails the transaction. */
-  stage: "statement" | "ready" | "poison";
-  readonly atMs: number;
-}
 
 export class Relay {
   readonly #deps: RelayDeps;
@@ -204,9 +159,7 @@ export class Relay {
     try {
       await refreshPlans(this.#deps.backend, { trustsDescriptions: this.#trustsDescriptions, pass, signal: over.signal });
     } catch (error) {
-      if (this.#isOver) return;
-      const lost = new GatewayError("backend_unreachable", "the connection to the database server was lost", { cause: error });
-      this.#end(error instanceof GatewayError ? error : lost, false);
+      this.#end(error instanceof GatewayError ? error : backendLost(error), false);
     }
     if (this.#isOver) return;
     this.#backend.sink = this.#backendSink;
@@ -234,12 +187,9 @@ export class Relay {
       }
       return;
     }
-    if (this.#timeout) {
-      if (now - this.#timeout.atMs > cancelGraceMs) this.#end(this.#timeout.error, false);
-      return;
-    }
-    if (this.#override) {
-      if (now - this.#override.atMs > cancelGraceMs) this.#end(this.#override.error, false);
+    const cut = this.#timeout ?? this.#override;
+    if (cut) {
+      if (now - cut.atMs > cancelGraceMs) this.#end(cut.error, false);
       return;
     }
     const limit = this.#deps.settings().query_timeout_ms;
@@ -352,19 +302,14 @@ export class Relay {
   /** The one client message with no view made of its body: on some runtimes a view costs as much as reading it. */
   #onQuery(chunk: Uint8Array, from: number, to: number): Verdict {
     const { replacement, writes } = this.#guard.readQuery(chunk, from, to);
-    if (this.#guard.limitsRows) this.#oweQuery(writes);
-    else this.#owe("query");
+    this.#owe("query", this.#guard.limitsRows ? writes : undefined);
     return replacement ?? forward;
   }
 
-  #owe(kind: "query" | "sync" | "function"): void {
+  #owe(kind: "query" | "sync" | "function", writes?: readonly boolean[]): void {
     if (!this.isBusy) this.#runningSinceMs = this.#deps.nowMs();
-    this.#replies.push(kind);
-  }
-
-  #oweQuery(writes: readonly boolean[]): void {
-    if (!this.isBusy) this.#runningSinceMs = this.#deps.nowMs();
-    this.#replies.pushQuery(writes);
+    if (writes) this.#replies.pushQuery(writes);
+    else this.#replies.push(kind);
   }
 
   // ---- backend to client
@@ -423,7 +368,7 @@ export class Relay {
 
   #onBackendFrame(type: number, body: Uint8Array | undefined, total: number): Verdict {
     if (this.#override) {
-      if (type === B.ParameterStatus) this.#keepParameter(body);
+      if (type === B.ParameterStatus) this.#deps.backend.noteParameter(body);
       if (type === B.ParameterStatus || type === B.NoticeResponse || type === B.NotificationResponse) return forward;
       return this.#onOverridden(this.#override, type);
     }
@@ -451,7 +396,7 @@ export class Relay {
         this.#copyingIn = false;
         return this.#onError(body);
       case B.ParameterStatus:
-        this.#keepParameter(body);
+        this.#deps.backend.noteParameter(body);
         return forward;
       case B.CopyInResponse:
         return this.#onCopyIn();
@@ -472,11 +417,6 @@ export class Relay {
     this.#timeout = undefined;
     this.#activeAtMs = this.#deps.nowMs();
     this.#runningSinceMs = this.#activeAtMs;
-  }
-
-  #keepParameter(body: Uint8Array | undefined): void {
-    const pair = body && readable(body, decodeParameterStatus);
-    if (pair) this.#deps.backend.parameters.set(...pair);
   }
 
   #onReadyFrame(status: number): Verdict {
@@ -625,8 +565,7 @@ export class Relay {
 
   #backendGone(): void {
     if (this.#isOver) return;
-    const lost = new GatewayError("backend_unreachable", "the connection to the database server was lost");
-    this.#end(this.#saidGoodbye ? undefined : lost, false); // PostgreSQL's own FATAL is the last word
+    this.#end(this.#saidGoodbye ? undefined : backendLost(), false); // PostgreSQL's own FATAL is the last word
   }
 
   #isAtRest(): boolean {

@@ -1,8 +1,8 @@
 /** What the relay reads of a client's statements: which to refuse, which write, and in whose words an error is told. Decides only; never writes. */
-import { GatewayError } from "../../core/errors.ts";
+import type { GatewayError } from "../../core/errors.ts";
 import type { DatabaseSettings } from "../../core/model.ts";
 import { decodeErrorFields, type ErrorFields } from "./backend.ts";
-import { fromUtf8 } from "./bytes.ts";
+import { fromUtf8, readable } from "./bytes.ts";
 import { decodeBindNames, decodeExecutePortal, decodeParse, encodeParse, encodeQuery } from "./frontend.ts";
 import { frontend as F } from "./message-types.ts";
 import { copyRefusal, ddlRefusal, encodeRefusal, raisingSql } from "./refusal.ts";
@@ -154,16 +154,6 @@ function ranDdl(fields: ErrorFields | undefined): boolean {
 function mayWrite(sql: Uint8Array, from: number): boolean {
   const { writes, undecided } = summarize(sql, from, sql.length);
   return writes[0] !== false || (writes.length === 1 && undecided);
-}
-
-/** What a body says, or undefined where it is malformed: such a message is passed on, PostgreSQL has its own answer to it. */
-export function readable<T>(body: Uint8Array, decode: (body: Uint8Array) => T): T | undefined {
-  try {
-    return decode(body);
-  } catch (error) {
-    if (error instanceof GatewayError) return undefined;
-    throw error;
-  }
 }
 
 /** A statement or portal name as a map key, byte for byte; PostgreSQL compares the first 63. */
