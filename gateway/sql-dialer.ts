@@ -38,8 +38,14 @@ export interface PooledDialer extends SqlDialer {
   close(): Promise<void>;
 }
 
-/** Our own SQL names everything in full; the path is pinned all the same, temporary objects last. */
-const adminPath = "SET search_path TO pg_catalog, pg_temp";
+/**
+ * Our own SQL names everything in full; the path is pinned all the same, temporary objects last. And no view of a customer's is ever read: one put in a
+ * sequence's or table's place between our look at the catalog and our query would run its functions as the administrator. Servers without the
+ * setting have older minor versions, of which the log warns.
+ */
+const adminSettings = `
+SET search_path TO pg_catalog, pg_temp;
+SELECT pg_catalog.set_config(s.name, 'view, foreign-table', false) FROM pg_catalog.pg_settings s WHERE s.name = 'restrict_nonsystem_relation_kind'`;
 const notReachable = "database server is not reachable";
 
 export function createSqlDialer(options: DialerOptions): PooledDialer {
@@ -117,7 +123,7 @@ class PgDialer implements PooledDialer {
 
   async #prepared(client: pg.Client, target: ClusterTarget, close: () => Promise<void>): Promise<SqlConnection> {
     try {
-      await client.query(adminPath);
+      await client.query(adminSettings);
     } catch (error) {
       await endClient(client);
       throw asSqlError(error);
@@ -140,7 +146,7 @@ class PgDialer implements PooledDialer {
     try {
       await client.query("ROLLBACK");
       await client.query("DISCARD ALL");
-      await client.query(adminPath);
+      await client.query(adminSettings);
     } catch {
       return endClient(client);
     }

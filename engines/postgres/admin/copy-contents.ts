@@ -2,7 +2,8 @@
 import { GatewayError } from "../../../core/errors.ts";
 import type { PhysicalDatabase } from "../../../core/model.ts";
 import { quoteIdentifier, quoteLiteral, type SqlConnection } from "../../../core/sql.ts";
-import { type AdminContext, withAdmin } from "./context.ts";
+import { type AdminContext, inTransaction, withAdmin } from "./context.ts";
+import { quieten, withQuietOwner } from "./quiet-tables.ts";
 import { digestTable, listTables, type TableRef, tableName } from "./table-digests.ts";
 
 /** Pages of large objects fetched at a time; a page is 2 KiB. */
@@ -14,26 +15,55 @@ export interface CopyOptions {
   readonly signal?: AbortSignal | undefined;
 }
 
-/** Whatever the target's tables held is replaced. All or nothing. @throws {GatewayError} conflict when the two do not have the same tables. */
+/**
+ * Whatever the target's tables held is replaced. Nobody uses the target yet, and one that this failed for is thrown away: rows and large objects
+ * commit one after the other. @throws {GatewayError} conflict when the two do not have the same tables.
+ */
 export async function copyContents(context: AdminContext, source: PhysicalDatabase, target: PhysicalDatabase, options: CopyOptions): Promise<void> {
   await withAdmin(context, source.clusterId, source.name, (from) =>
     withAdmin(context, target.clusterId, target.name, async (to) => {
       await from.query("BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY");
-      // No triggers, no foreign keys: what is copied has passed them once.
-      await to.query("BEGIN; SET LOCAL session_replication_role = replica; SET LOCAL lock_timeout = '10s'");
       const tables = await sameTables(from, to);
-      if (tables.length > 0) await to.query(`TRUNCATE ONLY ${tables.map(tableName).join(", ")}`);
-      for (const table of tables) {
-        options.signal?.throwIfAborted();
-        await copyTable(from, to, table);
-      }
-      await copySequences(from, to);
-      await copyLargeObjects(from, to, target.name);
-      if (options.verify) for (const table of tables) await verify(from, to, table);
-      await refreshViews(from, to);
-      await to.query("COMMIT");
+      // What is copied has passed triggers and foreign keys once.
+      await withQuietOwner(context, target, (owner) => copyRows({ from, to, owner }, tables, options));
+      await inTransaction(to, () => copyLargeObjects(from, to, target.name));
     }),
   );
+}
+
+interface Sides {
+  readonly from: SqlConnection;
+  /** Reads catalogs of the target. */
+  readonly to: SqlConnection;
+  /** Writes to it. */
+  readonly owner: SqlConnection;
+}
+
+async function copyRows({ from, to, owner }: Sides, tables: readonly TableRef[], options: CopyOptions): Promise<void> {
+  const quiet = await quietenAll(to, tables);
+  await inTransaction(owner, async () => {
+    await owner.query("SET LOCAL lock_timeout = '10s'");
+    for (const { before } of quiet) await owner.query(before);
+    if (tables.length > 0) await owner.query(`TRUNCATE ONLY ${tables.map(tableName).join(", ")}`);
+    for (const table of tables) {
+      options.signal?.throwIfAborted();
+      await copyTable(from, owner, table);
+    }
+    await copySequences(from, owner);
+    if (options.verify) for (const table of tables) await verify(from, owner, table);
+    for (const { after } of quiet) await owner.query(after);
+    await refreshViews(from, owner);
+  });
+}
+
+/** Only tables there is something to be said for. */
+async function quietenAll(to: SqlConnection, tables: readonly TableRef[]): Promise<readonly { before: string; after: string }[]> {
+  const all: { before: string; after: string }[] = [];
+  for (const table of tables) {
+    const quiet = await quieten(to, table);
+    if (quiet.before !== "") all.push(quiet);
+  }
+  return all;
 }
 
 async function sameTables(from: SqlConnection, to: SqlConnection): Promise<readonly TableRef[]> {

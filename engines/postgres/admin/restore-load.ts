@@ -1,6 +1,7 @@
 /** Rows into a database that is being restored, table by table, and large objects with their owners and grants. */
-import { type BackupTable, copyFrom, createLargeObjectTable, loadLargeObjects, tableName } from "../../../core/backup-format.ts";
-import { quoteIdentifier, quoteLiteral } from "../../../core/sql.ts";
+import { type BackupTable, copyFrom, createLargeObjectTable, loadLargeObjects } from "../../../core/backup-format.ts";
+import { quoteLiteral } from "../../../core/sql.ts";
+import { quieten } from "./quiet-tables.ts";
 import type { Loading } from "./restore.ts";
 
 export async function loadTable(loading: Loading, table: BackupTable, data: AsyncIterable<Uint8Array>): Promise<void> {
@@ -9,7 +10,7 @@ export async function loadTable(loading: Loading, table: BackupTable, data: Asyn
     await loading.superuser.copyIn(copyFrom({ ...table, schema: "pg_temp" }), data);
     return;
   }
-  const quiet = await quieten(loading, table);
+  const quiet = await quieten(loading.superuser, table);
   if (quiet.before !== "") await loading.owner.query(quiet.before);
   await loading.owner.copyIn(copyFrom(table), withSignal(data, loading.signal));
   if (quiet.after !== "") await loading.owner.query(quiet.after);
@@ -20,25 +21,6 @@ async function* withSignal(data: AsyncIterable<Uint8Array>, signal: AbortSignal)
     signal.throwIfAborted();
     yield chunk;
   }
-}
-
-/** Triggers that fire even while others rest, and row security that holds for the owner too: off, and on again as they were. */
-async function quieten(loading: Loading, table: BackupTable): Promise<{ before: string; after: string }> {
-  const { rows } = await loading.superuser.query(
-    `SELECT c.relforcerowsecurity AS forced, coalesce((SELECT json_agg(json_build_object('name', t.tgname, 'mode', t.tgenabled)) FROM pg_trigger t
-       WHERE t.tgrelid = c.oid AND NOT t.tgisinternal AND t.tgenabled IN ('A', 'R')), '[]')::text AS triggers
-       FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace WHERE n.nspname = $1 AND c.relname = $2`,
-    [table.schema, table.name],
-  );
-  const alter = `ALTER TABLE ${tableName(table)}`;
-  const triggers = JSON.parse(String(rows[0]?.triggers ?? "[]")) as { name: string; mode: "A" | "R" }[];
-  const before = triggers.map(({ name }) => `${alter} DISABLE TRIGGER ${quoteIdentifier(name)};`);
-  const after = triggers.map(({ name, mode }) => `${alter} ENABLE ${mode === "A" ? "ALWAYS" : "REPLICA"} TRIGGER ${quoteIdentifier(name)};`);
-  if (rows[0]?.forced === true) {
-    before.push(`${alter} NO FORCE ROW LEVEL SECURITY;`);
-    after.push(`${alter} FORCE ROW LEVEL SECURITY;`);
-  }
-  return { before: before.join("\n"), after: after.join("\n") };
 }
 
 /** From the temporary tables the sections were copied into. */

@@ -7,12 +7,13 @@ import { setSequence, tableName } from "../../../core/backup-format.ts";
 import { damaged } from "../../../core/backup-reader.ts";
 import type { RestoreResult } from "../../../core/dumper.ts";
 import type { BlueprintVersion, PhysicalDatabase } from "../../../core/model.ts";
-import { quoteIdentifier, type SqlConnection } from "../../../core/sql.ts";
+import type { SqlConnection } from "../../../core/sql.ts";
 import { applyVersions } from "./apply.ts";
 import { withAdmin, withRole } from "./context.ts";
 import type { DumpContext } from "./dump.ts";
 import { listTables, sessionSql } from "./dump-catalog.ts";
 import { createRestoreDatabase } from "./provision.ts";
+import { withQuietOwner } from "./quiet-tables.ts";
 import { addMissing } from "./restore-drift.ts";
 import { loadTable, restoreLargeObjects } from "./restore-load.ts";
 import { type Loaded, verifyRestored } from "./restore-verify.ts";
@@ -68,7 +69,7 @@ async function nextPart(reader: AsyncIterator<BackupPart>): Promise<BackupPart> 
   return value;
 }
 
-/** Triggers and foreign keys rest while rows come in any order: by a setting of the database, which the owner itself could not make. */
+/** Rows come in any order. A database whose restore fails is dropped, with the setting that lets them. */
 async function loadEverything(
   context: DumpContext,
   database: PhysicalDatabase,
@@ -76,18 +77,13 @@ async function loadEverything(
   first: BackupPart,
   signal: AbortSignal,
 ): Promise<Loaded> {
-  const name = quoteIdentifier(database.name);
-  const admin = (sql: string) => withAdmin(context, database.clusterId, undefined, (connection) => connection.query(sql));
-  await admin(`ALTER DATABASE ${name} SET session_replication_role TO replica`);
-  const loaded = await withAdmin(context, database.clusterId, database.name, (superuser) =>
-    withRole(context, database, "owner", async (owner) => {
+  return await withAdmin(context, database.clusterId, database.name, (superuser) =>
+    withQuietOwner(context, database, async (owner) => {
       await superuser.query(sessionSql);
       await owner.query(sessionSql);
       return await loadParts({ context, database, superuser, owner, signal }, reader, first);
     }),
   );
-  await admin(`ALTER DATABASE ${name} RESET session_replication_role`);
-  return loaded;
 }
 
 export interface Loading {
