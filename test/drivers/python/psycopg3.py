@@ -97,6 +97,15 @@ def cancellation():
         assert conn.execute("SELECT 1").fetchone() == (1,)
 
 
+def required_authentication():
+    """What libpq is told to demand: SCRAM is what it gets, and nothing weaker is offered."""
+    with connect(require_auth="scram-sha-256") as conn:
+        assert conn.execute("SELECT 1").fetchone() == (1,)
+    for weaker in ("none", "password", "md5", "!scram-sha-256"):
+        refused = failure(psycopg.OperationalError, lambda: connect(require_auth=weaker))
+        assert "authentication method requirement" in str(refused), (weaker, str(refused))
+
+
 def errors():
     with connect(autocommit=True) as conn:
         twice = failure(psycopg.errors.UniqueViolation, lambda: conn.execute("INSERT INTO accounts (name, email) VALUES ('Zoe', 'zoe@test.com')"))
@@ -109,6 +118,7 @@ def errors():
     wrong = failure(psycopg.OperationalError, lambda: psycopg.connect(url(password="wrong")))
     assert f'password authentication failed for user "{USER}"' in str(wrong)
     failure(psycopg.OperationalError, lambda: psycopg.connect(url(database=OTHER_DATABASE)))
+    required_authentication()
 
 
 def listen():
