@@ -105,8 +105,26 @@ export async function deleteProject(context: ControlContext, projectId: string):
     await trx.updateTable("databases").set({ state: "deleting", claimed_by: null }).where("project_id", "=", projectId).execute();
     await notifyChange(trx, { projectId });
   });
-  await finishDeletingProject(context, projectId);
+  await persist(context, projectId);
 }
+
+/** What others still write about the project, or drop of it, may get in between: then it is gone through once more. The sweep does the same. */
+async function persist(context: ControlContext, projectId: string): Promise<void> {
+  for (let attempt = 1; ; attempt++) {
+    try {
+      return await finishDeletingProject(context, projectId);
+    } catch (error) {
+      const { code } = error as { code?: unknown };
+      if (attempt === deleteAttempts || !inBetween.includes(String(code))) throw error;
+      context.log.write("warn", "deleting a project is tried again", { project: projectId, reason: String(error) });
+      await context.clock.sleep(100 * attempt);
+    }
+  }
+}
+
+const deleteAttempts = 6;
+/** Deadlock, serialization, a row that refers to it, and PostgreSQL's words for two changes of one role or database at the same moment. */
+const inBetween: readonly string[] = ["40P01", "40001", "23503", "XX000", "55006"];
 
 /** Drops the databases, then the rows. May be repeated. */
 export async function finishDeletingProject(context: ControlContext, projectId: string): Promise<void> {
