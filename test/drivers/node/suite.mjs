@@ -96,7 +96,10 @@ export async function reportSuite(open, own) {
             try {
               return (await ask()) !== first;
             } catch (error) {
-              ok(codeOf(error) === "57P01" || /terminat|closed|ended|not queryable|ECONNRESET|EPIPE|was lost/i.test(messageOf(error)), messageOf(error));
+              ok(
+                codeOf(error) === "57P01" || /terminat|closed|ended|not queryable|ECONNRESET|EPIPE|was lost/i.test(messageOf(error)),
+                messageOf(error),
+              );
               return false;
             }
           });
