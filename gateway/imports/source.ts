@@ -44,7 +44,11 @@ export class SourceLost extends Error {
 /** @returns the refusal of a source that cannot be connected to, in words without secrets. */
 export function cannotConnect(error: unknown): GatewayError {
   if (error instanceof GatewayError) return error;
-  const message = `cannot connect to the source: ${describeConnectionError(error)}`;
+  const reason = describeConnectionError(error);
+  const wayOut = /does not support (SSL|secure) connection/i.test(reason)
+    ? "; sslmode=disable in its URL connects in clear, for a network you trust"
+    : "";
+  const message = `cannot connect to the source: ${reason}${wayOut}`;
   return new GatewayError("bad_request", message, { issues: [{ path: "connection", message }], cause: error });
 }
 
