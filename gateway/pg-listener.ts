@@ -89,6 +89,7 @@ export async function openPgListener(deps: PgListenerDeps): Promise<PgListener> 
     tls,
     tlsRequired,
     isTrusted,
+    isPooled: (clusterId) => deps.clusters.get(clusterId)?.pooler === "transaction",
     connectWaitMs: () => entrance.config.connect_wait_ms,
     ports: () => deps.ports,
     nowMs: () => sessions.nowMs,

@@ -17,6 +17,8 @@ export class PostgresBackend implements PooledBackend {
   readonly pipe: BytePipe;
   /** As last reported by the server. */
   readonly parameters: Map<string, string>;
+  /** As reported at login. */
+  readonly initialParameters: ReadonlyMap<string, string>;
   readonly key: { readonly pid: number; readonly secret: Uint8Array };
   onDeath: (() => void) | undefined;
   readonly #sendCancel: () => Promise<void>;
@@ -34,6 +36,7 @@ export class PostgresBackend implements PooledBackend {
   ) {
     this.pipe = pipe;
     this.parameters = parameters;
+    this.initialParameters = new Map(parameters);
     this.key = key;
     this.#sendCancel = () => sendCancel(key);
     // ROLLBACK outside a transaction is a warning; DISCARD ALL inside one is an error.
@@ -117,6 +120,11 @@ export class PostgresBackend implements PooledBackend {
       else if (type === message.ParameterStatus) this.parameters.set(...decodeParameterStatus(body));
       else if (type !== message.NoticeResponse && type !== message.NotificationResponse) return false;
     }
+  }
+
+  /** Nobody uses it for now, though it was not reset. */
+  rest(): void {
+    this.#watchIdle();
   }
 
   /** While nobody leases it: a server's goodbye or anything unasked for but a parameter report means the end of it. */

@@ -26,6 +26,8 @@ import { BackendRefusedError } from "./dial.ts";
 import { transactionStatus } from "./message-types.ts";
 import { encodeRefusal } from "./refusal.ts";
 import { Relay } from "./relay.ts";
+import { openSharedBackend } from "./shared/lender.ts";
+import { SharedBackend } from "./shared/shared-backend.ts";
 import { readOpening, type Startup } from "./startup.ts";
 import { assertParametersAllowed } from "./startup-options.ts";
 
@@ -44,6 +46,8 @@ export interface PostgresEngineDeps {
   readonly isTrusted?: (trustedPem: string, shown: Uint8Array, wallMs: number) => Promise<boolean>;
   /** The port of each protocol's listener that is on, for clients that came to the wrong one; undefined: none is named. */
   readonly ports?: () => Partial<Record<EngineName, number>>;
+  /** Whether a pooler that lends its connections by transaction stands before a cluster: two of them cannot keep a session's settings. */
+  readonly isPooled?: (clusterId: string) => boolean;
   /** How long a client waits for a database that is being replaced. Default: it does not. */
   readonly connectWaitMs?: () => number;
   /** The sweep's coarse clock. */
@@ -59,7 +63,10 @@ export interface PostgresLogin extends LoginRequest {
   readonly reader: PipeReader;
 }
 
-export function createPostgresEngine(deps: PostgresEngineDeps): FullEngine<PostgresLogin, Lease<PostgresBackend>> {
+/** A backend for the whole session, or one for each transaction. */
+type PostgresLease = Lease<PostgresBackend> | SharedBackend;
+
+export function createPostgresEngine(deps: PostgresEngineDeps): FullEngine<PostgresLogin, PostgresLease> {
   return {
     name: "PostgreSQL",
 
@@ -91,14 +98,22 @@ export function createPostgresEngine(deps: PostgresEngineDeps): FullEngine<Postg
       const { credential, databaseName } = grant.identity;
       const { parameters } = login.startup;
       const request = { database: grant.target.database, role: credential.role, parameters, displayName: databaseName };
-      return await whileThere(login, signal, (present) => deps.pool.acquire(request, present));
+      const shares = () => grant.live.settings.pool_mode === "transaction";
+      const sharing = { pool: deps.pool, digest: (data: Uint8Array) => deps.secrets.crypto.sha256(data), shares };
+      return await whileThere(login, signal, async (present) => {
+        if (shares() && !deps.isPooled?.(request.database.clusterId)) return await openSharedBackend(request, sharing, present);
+        return await deps.pool.acquire(request, present);
+      });
     },
 
-    // A server that gave no key has 0 here.
-    cancelKeyShape: (login, { backend }) => ({ pid: backend.key.pid || undefined, secretBytes: login.startup.protocolMinor >= 2 ? 32 : 4 }),
+    // A server that gave no key has 0 here. One backend after another has none of them all.
+    cancelKeyShape: (login, lease) => ({
+      pid: (lease instanceof SharedBackend ? 0 : lease.backend.key.pid) || undefined,
+      secretBytes: login.startup.protocolMinor >= 2 ? 32 : 4,
+    }),
 
     relay(login, grant, lease, cancelKey, sessionId) {
-      const { backend } = lease;
+      const backend = lease instanceof SharedBackend ? lease : lease.backend;
       const relay = new Relay({
         client: login.client,
         backend,

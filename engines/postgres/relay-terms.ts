@@ -5,6 +5,7 @@ import type { DatabaseSettings } from "../../core/model.ts";
 import type { StatementJournal } from "../../core/query-log.ts";
 import type { Traffic } from "../../core/wire-metrics.ts";
 import type { PostgresBackend } from "./backend-session.ts";
+import type { SharedBackend } from "./shared/shared-backend.ts";
 
 export const forward = 0;
 export const swallow = 1;
@@ -13,9 +14,21 @@ export const announce = 3;
 /** What becomes of a frame: forwarded, forwarded behind a notice, swallowed, replaced by these bytes, or the end of the session. */
 export type Verdict = typeof forward | typeof swallow | typeof stop | typeof announce | Uint8Array;
 
+/** What a session needs of its backend, one that stays or one after another. */
+export interface RelayBackend {
+  readonly pipe: BytePipe;
+  /** As last reported to this client. */
+  readonly parameters: ReadonlyMap<string, string>;
+  readonly isAlive: boolean;
+  /** A ParameterStatus that the relay passes on. */
+  noteParameter(body: Uint8Array | undefined): void;
+  /** Asks the server to cancel what runs. Resolves when nothing later can be hit by it. */
+  cancel(): Promise<void>;
+}
+
 export interface RelayDeps {
   readonly client: BytePipe;
-  readonly backend: PostgresBackend;
+  readonly backend: PostgresBackend | SharedBackend;
   /** What the client set at start-up. */
   readonly parameters?: ReadonlyMap<string, string> | undefined;
   /** The settings in force now. */

@@ -13,6 +13,7 @@ import { refreshPlans } from "./refresh-plans.ts";
 import { asFatal, backendLost, copyRefusal, encodeRefusal, raisingSql } from "./refusal.ts";
 import { announce, forward, type Override, type RelayDeps, type RelayEnd, stop, swallow, type Verdict } from "./relay-terms.ts";
 import { Replies } from "./replies.ts";
+import { SharedBackend } from "./shared/shared-backend.ts";
 import { exceeds, nearly, RowBudget, rowNotice, tooManyRows } from "./row-budget.ts";
 import { StatementGuard } from "./statement-guard.ts";
 import { endsStatement, StatementLog } from "./statement-log.ts";
@@ -109,7 +110,7 @@ export class Relay {
       drain: () => {
         if (!this.#held) this.#client.resume();
       },
-      closed: () => this.#backendGone(),
+      closed: (error) => this.#backendGone(error),
     };
     this.#client.sink = clientSink;
     this.#backend.sink = this.#backendSink = backendSink;
@@ -157,7 +158,10 @@ export class Relay {
     void this.ended.then(() => over.abort(new Error("the session is over")));
     const pass = (frame: Uint8Array) => void this.#client.write(frame);
     try {
-      await refreshPlans(this.#deps.backend, { trustsDescriptions: this.#trustsDescriptions, pass, signal: over.signal });
+      const { backend } = this.#deps;
+      const trustsDescriptions = this.#trustsDescriptions;
+      if (backend instanceof SharedBackend) await backend.refreshPlans(trustsDescriptions);
+      else await refreshPlans(backend, { trustsDescriptions, pass, signal: over.signal });
     } catch (error) {
       this.#end(error instanceof GatewayError ? error : backendLost(error), false);
     }
@@ -563,9 +567,10 @@ export class Relay {
     this.#end(undefined, atRest);
   }
 
-  #backendGone(): void {
+  #backendGone(error?: Error): void {
     if (this.#isOver) return;
-    this.#end(this.#saidGoodbye ? undefined : backendLost(), false); // PostgreSQL's own FATAL is the last word
+    const reason = error instanceof GatewayError ? error : backendLost();
+    this.#end(this.#saidGoodbye ? undefined : reason, false); // PostgreSQL's own FATAL is the last word
   }
 
   #isAtRest(): boolean {

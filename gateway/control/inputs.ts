@@ -50,17 +50,10 @@ function settingFault(name: string, value: unknown, allowNull: boolean): string 
   if (!Object.hasOwn(defaultDatabaseSettings, name)) return "is not a setting";
   if (value === undefined || (value === null && allowNull)) return undefined;
   if (name === "allow_copy") return typeof value === "boolean" ? undefined : "must be true or false";
-  if (name === "pool_mode") return poolModeFault(value);
+  if (name === "pool_mode") return value === "session" || value === "transaction" ? undefined : "must be session or transaction";
   const [least, most] = ranges[name as NumericSetting];
   if (typeof value === "number" && Number.isInteger(value) && value >= least && value <= most) return undefined;
   return `must be a whole number from ${least} to ${most}`;
-}
-
-/** Better refused than taken and not done. */
-function poolModeFault(value: unknown): string | undefined {
-  if (value === "session") return undefined;
-  if (value !== "transaction") return "must be session or transaction";
-  return "cannot be transaction yet: the gateway pools by session; a PgBouncer behind it can pool by transaction (docs/pgbouncer.md)";
 }
 
 /** Applies a checked patch: undefined leaves a value, null removes it. */

@@ -163,10 +163,6 @@ describe("settings", () => {
     const plane = await world().start();
     const { project } = await makeProject(plane);
     await makeWorkspace(world(), plane, project.id, "myapp", 1);
-    await expect(plane.updateWorkspaceSettings(project.id, "myapp", { pool_mode: "transaction" })).rejects.toMatchObject({
-      kind: "bad_request",
-      details: { issues: [{ path: "pool_mode", message: expect.stringContaining("the gateway pools by session") }] },
-    });
     const patch = { max_connections: 0, pool_mode: "both", nonsense: 1 } as never;
     await expect(plane.updateWorkspaceSettings(project.id, "myapp", patch)).rejects.toMatchObject({
       kind: "bad_request",
