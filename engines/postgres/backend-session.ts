@@ -61,6 +61,10 @@ export class PostgresBackend implements PooledBackend {
     return sending.finally(() => this.#cancels.delete(sending));
   }
 
+  get isCancelling(): boolean {
+    return this.#cancels.size > 0;
+  }
+
   async cancelsSettled(): Promise<void> {
     await Promise.allSettled(this.#cancels);
   }
@@ -104,10 +108,16 @@ export class PostgresBackend implements PooledBackend {
     }
   }
 
-  close(): void {
-    this.#dead = true;
+  close(): Promise<void> | undefined {
     this.onDeath = undefined;
-    if (!this.pipe.isClosed) this.pipe.end(encodeTerminate());
+    if (this.pipe.isClosed || this.#dead) return undefined;
+    this.#dead = true;
+    return new Promise((resolve) => {
+      // The server gives up the session's place before it closes the connection; one that never does is given up by the pipe.
+      this.pipe.sink = { data: () => undefined, drain: () => undefined, closed: () => resolve() };
+      this.pipe.end(encodeTerminate());
+      this.pipe.resume();
+    });
   }
 
   /** Reads one simple query's answer. Notices, notifications of a past LISTEN and parameter reports are taken in; anything else is no proof. */

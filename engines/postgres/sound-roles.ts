@@ -42,7 +42,7 @@ export function withSoundRoles(dialer: BackendDialer<PostgresBackend>, roles: So
 async function dialSound(dialer: BackendDialer<PostgresBackend>, request: BackendRequest, signal: AbortSignal): Promise<PostgresBackend | undefined> {
   const backend = await dialer.dial(request, signal);
   if (await backend.isUnaltered(signal)) return backend;
-  backend.close();
+  await backend.close(); // the next login is not to stand beside it
   return undefined;
 }
 

@@ -14,6 +14,9 @@ class FakeBackend implements PooledBackend {
   resets = 0;
   resetAnswer: Promise<boolean> | boolean = true;
   cancels: Promise<void> = Promise.resolve();
+  isCancelling = false;
+  /** What close() answers: when the server has let go. */
+  gone: Promise<void> | undefined;
 
   constructor(request: BackendRequest) {
     this.request = request;
@@ -28,9 +31,10 @@ class FakeBackend implements PooledBackend {
     return this.cancels;
   }
 
-  close(): void {
+  close(): Promise<void> | undefined {
     this.isAlive = false;
     this.isClosed = true;
+    return this.gone;
   }
 
   die(): void {

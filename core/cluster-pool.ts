@@ -1,0 +1,445 @@
+/** The backends of one cluster: lent, idle, closing, never more than its budget; and the line of those who wait for one. */
+import type { Clock } from "./clock.ts";
+import { GatewayError } from "./errors.ts";
+import { Claimant, FairLine, Place } from "./fair-line.ts";
+import { LinkedList, ListNode } from "./linked-list.ts";
+import type { Log } from "./log.ts";
+import type { BackendDialer, BackendRequest, ClusterCounts, Lease, PooledBackend, PoolOptions } from "./pool.ts";
+
+/** A backend that does not answer its reset in this time is closed. */
+const resetTimeoutMs = 10_000;
+/** Once logged in, a backend first serves its own database's line for this many times as long as the login took: logging in never takes more than a fifth. */
+const turnPerLogin = 4;
+const longestTurnMs = 1000;
+
+/** What all clusters of a pool share. */
+export interface PoolParts<B extends PooledBackend> {
+  readonly dialer: BackendDialer<B>;
+  readonly clock: Clock;
+  readonly log: Log;
+  /** As of the last reload. */
+  readonly options: () => PoolOptions;
+}
+
+/** One database of the cluster, for as long as there is a backend of it or somebody waits for one. */
+export class DatabasePool<B extends PooledBackend> extends Claimant {
+  readonly name: string;
+  readonly keys: Map<string, KeyPool<B>> = new Map();
+  /** Counted up after DDL: what was logged in before is not lent again. */
+  generation = 0;
+
+  constructor(name: string) {
+    super();
+    this.name = name;
+  }
+}
+
+/** Backends that may stand in for each other: same database, role, password and login parameters. */
+export class KeyPool<B extends PooledBackend> {
+  readonly text: string;
+  readonly database: DatabasePool<B>;
+  /** Most recently used last. */
+  readonly idle: LinkedList<Slot<B>> = new LinkedList();
+  /** Its backends, logins under way, and clients in line; with none left it is forgotten. */
+  uses = 0;
+  isForgotten = false;
+
+  constructor(text: string, database: DatabasePool<B>) {
+    this.text = text;
+    this.database = database;
+  }
+}
+
+/** An open backend. */
+class Slot<B extends PooledBackend> {
+  readonly backend: B;
+  readonly key: KeyPool<B>;
+  readonly generation: number;
+  /** Until then its own database's line comes first. */
+  readonly turnEndsMs: number;
+  idleSinceMs = 0;
+  readonly byAge: ListNode<Slot<B>>;
+  readonly byKey: ListNode<Slot<B>>;
+
+  constructor(backend: B, key: KeyPool<B>, turnEndsMs: number) {
+    this.backend = backend;
+    this.key = key;
+    this.generation = key.database.generation;
+    this.turnEndsMs = turnEndsMs;
+    this.byAge = new ListNode<Slot<B>>(this);
+    this.byKey = new ListNode<Slot<B>>(this);
+  }
+}
+
+/** Whoever asks for a backend. */
+export interface Asking<B extends PooledBackend> {
+  readonly request: BackendRequest;
+  readonly keyText: string;
+  /** Its place in line, while it has one. */
+  waiter: Waiter<B> | undefined;
+}
+
+/** Leave to log in; once what it replaces is gone. */
+interface Room {
+  readonly freed: Promise<void> | undefined;
+}
+
+/** A client in line. */
+export class Waiter<B extends PooledBackend> extends Place {
+  readonly key: KeyPool<B>;
+  readonly serve: (granted: Slot<B> | Room) => void;
+  readonly refuse: (reason: unknown) => void;
+
+  constructor(key: KeyPool<B>, sinceMs: number, serve: (granted: Slot<B> | Room) => void, refuse: (reason: unknown) => void) {
+    super(key.database, sinceMs);
+    this.key = key;
+    this.serve = serve;
+    this.refuse = refuse;
+  }
+}
+
+class SlotLease<B extends PooledBackend> implements Lease<B> {
+  readonly backend: B;
+  readonly #slot: Slot<B>;
+  /** Undefined once given back. */
+  #owner: ClusterPool<B> | undefined;
+
+  constructor(slot: Slot<B>, owner: ClusterPool<B>) {
+    this.backend = slot.backend;
+    this.#slot = slot;
+    this.#owner = owner;
+  }
+
+  release(reusable: boolean): void {
+    const owner = this.#owner;
+    this.#owner = undefined;
+    if (owner) void owner.takeBack(this.#slot, reusable);
+  }
+
+  releaseClean(): void {
+    const owner = this.#owner;
+    this.#owner = undefined;
+    owner?.takeBackClean(this.#slot);
+  }
+}
+
+export class ClusterPool<B extends PooledBackend> {
+  readonly #parts: PoolParts<B>;
+  readonly #databases = new Map<string, DatabasePool<B>>();
+  /** Of all databases, least recently used first. */
+  readonly #idle = new LinkedList<Slot<B>>();
+  readonly #line = new FairLine<Waiter<B>>();
+  /** Lent, being reset, being logged in; room granted included. */
+  #held = 0;
+  /** Of those, what is logged in. */
+  #leased = 0;
+  /** Told to close, and not gone yet: the server counts them still. */
+  #closing = 0;
+  #granted: number | undefined;
+  #closed = false;
+
+  constructor(parts: PoolParts<B>) {
+    this.#parts = parts;
+  }
+
+  get counts(): ClusterCounts {
+    const idle = this.#idle.size;
+    return { open: this.#held + idle, idle, leased: this.#leased, closing: this.#closing, waiting: this.#line.size };
+  }
+
+  get budget(): number {
+    return this.#granted ?? this.#parts.options().budget;
+  }
+
+  /** @see Pool.grant */
+  grant(backends: number): void {
+    this.#granted = backends;
+    this.settle();
+  }
+
+  /** Undefined where there is no backend with this key, and nobody waits for one. */
+  findKey({ request, keyText }: Asking<B>): KeyPool<B> | undefined {
+    return this.#databases.get(request.database.name)?.keys.get(keyText);
+  }
+
+  /** An idle backend with this key. Whoever waits has no better right to it: a client that may hold one more is never left in line. */
+  tryAcquire(key: KeyPool<B>): Lease<B> | undefined {
+    if (key.idle.size === 0 || this.#closed || !this.#mayHold(key.database)) return undefined;
+    const slot = this.#takeIdle(key);
+    if (!slot) return undefined;
+    this.#held++;
+    this.#line.took(key.database);
+    return this.#lend(slot);
+  }
+
+  async acquire(handle: Asking<B>, signal: AbortSignal): Promise<Lease<B>> {
+    if (signal.aborted) throw signal.reason;
+    if (this.#closed) throw poolClosed();
+    const key = this.#keyFor(handle);
+    const granted = this.#mayHold(key.database) ? this.#take(key) : await this.#wait(key, handle, signal);
+    return granted instanceof Slot ? this.#lend(granted) : this.#dialInto(granted, key, handle.request, signal);
+  }
+
+  /** 1 = next of its database. */
+  positionOf(waiter: Waiter<B>): number {
+    return this.#line.numberOf(waiter);
+  }
+
+  /** Resets what is reusable, and closes what does not come out of that as good as new. */
+  async takeBack(slot: Slot<B>, reusable: boolean): Promise<void> {
+    let clean = false;
+    try {
+      await slot.backend.cancelsSettled();
+      clean = reusable && this.#isCurrent(slot) && (await this.#reset(slot.backend));
+    } catch (error) {
+      this.#parts.log.write("warn", "backend reset failed", { error: String(error) });
+    }
+    this.#putBack(slot, clean);
+  }
+
+  /** A cancel request on its way may hit whatever runs next, so that one is waited for and the backend proven clean again. */
+  takeBackClean(slot: Slot<B>): void {
+    if (slot.backend.isCancelling) void this.takeBack(slot, true);
+    else this.#putBack(slot, true);
+  }
+
+  retire(databaseName: string): void {
+    const database = this.#databases.get(databaseName);
+    if (!database) return;
+    database.generation++;
+    const idle = [...database.keys.values()].flatMap((key) => [...key.idle]);
+    for (const slot of idle) this.#closeIdle(slot);
+  }
+
+  /** Refuses who has waited too long, closes what nobody has used for long. */
+  sweep(nowMs: number): void {
+    const options = this.#parts.options();
+    for (let waiter = this.#line.oldest; waiter && nowMs - waiter.sinceMs >= options.connectWaitMs; waiter = this.#line.oldest) {
+      this.#line.leave(waiter);
+      waiter.refuse(undefined);
+    }
+    for (let slot = this.#idle.first; slot && nowMs - slot.idleSinceMs >= options.idleTimeoutMs; slot = this.#idle.first) this.#closeIdle(slot);
+  }
+
+  close(): void {
+    this.#closed = true;
+    for (let waiter = this.#line.oldest; waiter; waiter = this.#line.oldest) {
+      this.#line.leave(waiter);
+      waiter.refuse(poolClosed());
+    }
+    for (let slot = this.#idle.first; slot; slot = this.#idle.first) this.#closeIdle(slot);
+  }
+
+  /** After anything that makes room or takes it away: closes what is above the budget, and serves who may hold one more. */
+  settle(): void {
+    for (let slot = this.#idle.first; slot && this.#isAboveBudget; slot = this.#idle.first) {
+      this.#leaveIdle(slot);
+      this.#shut(slot);
+    }
+    for (;;) {
+      const waiter = this.#line.first;
+      if (!waiter || !this.#mayHold(waiter.key.database)) return;
+      this.#line.leave(waiter);
+      waiter.serve(this.#take(waiter.key));
+    }
+  }
+
+  #keyFor({ request, keyText }: Asking<B>): KeyPool<B> {
+    const { name } = request.database;
+    let database = this.#databases.get(name);
+    if (!database) {
+      database = new DatabasePool(name);
+      this.#databases.set(name, database);
+    }
+    let key = database.keys.get(keyText);
+    if (!key) {
+      key = new KeyPool(keyText, database);
+      database.keys.set(keyText, key);
+    }
+    return key;
+  }
+
+  get #open(): number {
+    return this.#held + this.#idle.size + this.#closing;
+  }
+
+  /** What is closing has been dealt with. */
+  get #isAboveBudget(): boolean {
+    return this.#held + this.#idle.size > this.budget;
+  }
+
+  /** The last backends of the budget are for databases that have less than their minimum. */
+  #mayHold(database: DatabasePool<B>): boolean {
+    const { minimum = 1, reserve = 0 } = this.#parts.options();
+    const most = database.held < minimum ? this.budget : this.budget - reserve;
+    return this.#held + this.#closing < most;
+  }
+
+  /** An idle one with this key, else room: within the budget, or in place of the least recently used idle one. There is either, see `#mayHold`. */
+  #take(key: KeyPool<B>): Slot<B> | Room {
+    key.uses++; // before anything could have it forgotten
+    const own = this.#takeIdle(key);
+    const isSpent = this.#open >= this.budget;
+    this.#held++;
+    this.#line.took(key.database);
+    if (own) {
+      key.uses--;
+      return own;
+    }
+    const oldest = isSpent ? this.#idle.first : undefined;
+    if (!oldest) return { freed: undefined };
+    this.#leaveIdle(oldest);
+    return { freed: this.#discard(oldest) };
+  }
+
+  /** The most recently used one, so that the others can grow old. */
+  #takeIdle(key: KeyPool<B>): Slot<B> | undefined {
+    for (let slot = key.idle.last; slot; slot = key.idle.last) {
+      this.#leaveIdle(slot);
+      if (slot.backend.isAlive) return slot;
+      this.#shut(slot);
+    }
+    return undefined;
+  }
+
+  #lend(slot: Slot<B>): Lease<B> {
+    this.#leased++;
+    return new SlotLease(slot, this);
+  }
+
+  async #dialInto(room: Room, key: KeyPool<B>, request: BackendRequest, signal: AbortSignal): Promise<Lease<B>> {
+    const { clock, dialer } = this.#parts;
+    try {
+      if (room.freed) await room.freed;
+      const beganMs = clock.nowMs();
+      const backend = await dialer.dial(request, signal);
+      const nowMs = clock.nowMs();
+      return this.#lend(new Slot(backend, key, nowMs + Math.min(turnPerLogin * (nowMs - beganMs), longestTurnMs)));
+    } catch (error) {
+      this.#held--;
+      this.#line.gaveBack(key.database);
+      this.#unuse(key);
+      this.settle();
+      throw error;
+    }
+  }
+
+  #isCurrent(slot: Slot<B>): boolean {
+    return slot.generation === slot.key.database.generation && !this.#closed && slot.backend.isAlive;
+  }
+
+  #putBack(slot: Slot<B>, clean: boolean): void {
+    const { database } = slot.key;
+    this.#leased--;
+    this.#held--;
+    this.#line.gaveBack(database);
+    if (!clean || !this.#isCurrent(slot)) {
+      this.#shut(slot);
+      this.settle();
+      return;
+    }
+    const next = database.line.first as Waiter<B> | undefined;
+    const nowMs = this.#parts.clock.nowMs();
+    if (next?.key === slot.key && nowMs < slot.turnEndsMs && this.#mayHold(database)) {
+      this.#line.leave(next);
+      this.#held++;
+      this.#line.took(database);
+      next.serve(slot);
+      return;
+    }
+    slot.idleSinceMs = nowMs;
+    slot.backend.onDeath = () => this.#closeIdle(slot);
+    this.#idle.push(slot.byAge);
+    slot.key.idle.push(slot.byKey);
+    if (this.#line.size > 0 || this.#isAboveBudget) this.settle();
+  }
+
+  async #reset(backend: B): Promise<boolean> {
+    const answered = new AbortController();
+    const tooLate = this.#parts.clock.sleep(resetTimeoutMs, answered.signal).then(
+      () => false,
+      () => false, // it answered
+    );
+    try {
+      return await Promise.race([backend.reset(), tooLate]);
+    } finally {
+      answered.abort();
+    }
+  }
+
+  #closeIdle(slot: Slot<B>): void {
+    if (!this.#leaveIdle(slot)) return;
+    this.#shut(slot);
+    this.settle();
+  }
+
+  #leaveIdle(slot: Slot<B>): boolean {
+    slot.backend.onDeath = undefined;
+    slot.key.idle.remove(slot.byKey);
+    return this.#idle.remove(slot.byAge);
+  }
+
+  /** Closes one that nobody holds. It counts until it is gone. */
+  #shut(slot: Slot<B>): void {
+    const gone = this.#discard(slot);
+    if (!gone) return;
+    this.#closing++;
+    void gone.then(() => {
+      this.#closing--;
+      this.settle();
+    });
+  }
+
+  #discard(slot: Slot<B>): Promise<void> | undefined {
+    this.#unuse(slot.key);
+    return slot.backend.close();
+  }
+
+  #unuse(key: KeyPool<B>): void {
+    key.uses--;
+    if (key.uses > 0) return;
+    const { database } = key;
+    key.isForgotten = true;
+    database.keys.delete(key.text);
+    if (database.keys.size === 0) this.#databases.delete(database.name);
+  }
+
+  #wait(key: KeyPool<B>, asking: Asking<B>, signal: AbortSignal): Promise<Slot<B> | Room> {
+    return new Promise<Slot<B> | Room>((resolve, reject) => {
+      const end = () => {
+        signal.removeEventListener("abort", onAbort);
+        this.#unuse(key);
+        asking.waiter = undefined;
+      };
+      const serve = (granted: Slot<B> | Room) => {
+        end();
+        resolve(granted);
+      };
+      const refuse = (reason: unknown) => {
+        end();
+        reject(reason ?? this.#slotRefused(asking.request));
+      };
+      const waiter = new Waiter(key, this.#parts.clock.nowMs(), serve, refuse);
+      const onAbort = () => {
+        if (this.#line.leave(waiter)) refuse(signal.reason);
+      };
+      key.uses++;
+      signal.addEventListener("abort", onAbort);
+      this.#line.enter(waiter);
+      asking.waiter = waiter;
+    });
+  }
+
+  #slotRefused({ displayName }: BackendRequest): GatewayError {
+    const kept = this.#held < this.budget ? ", the rest is kept for databases that have none" : "";
+    return new GatewayError(
+      "no_backend_slot",
+      `no database connection became free for "${displayName}" within ${this.#parts.options().connectWaitMs} ms: ${this.#held} of ${this.budget} in use${kept}`,
+      { hint: "Retry later, or raise backend_budget." },
+    );
+  }
+}
+
+function poolClosed(): GatewayError {
+  return new GatewayError("shutdown", "terminating connection due to gateway shutdown");
+}
