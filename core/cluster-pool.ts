@@ -38,15 +38,17 @@ export class DatabasePool<B extends PooledBackend> extends Claimant {
 export class KeyPool<B extends PooledBackend> {
   readonly text: string;
   readonly database: DatabasePool<B>;
+  readonly isShared: boolean;
   /** Most recently used last. */
   readonly idle: LinkedList<Slot<B>> = new LinkedList();
   /** Its backends, logins under way, and clients in line; with none left it is forgotten. */
   uses = 0;
   isForgotten = false;
 
-  constructor(text: string, database: DatabasePool<B>) {
+  constructor(text: string, database: DatabasePool<B>, isShared: boolean) {
     this.text = text;
     this.database = database;
+    this.isShared = isShared;
   }
 }
 
@@ -103,6 +105,8 @@ class SlotLease<B extends PooledBackend> implements Lease<B> {
   readonly #slot: Slot<B>;
   /** Undefined once given back. */
   #owner: ClusterPool<B> | undefined;
+  /** To whom it was given back, still usable. */
+  #lastOwner: ClusterPool<B> | undefined;
 
   constructor(slot: Slot<B>, owner: ClusterPool<B>) {
     this.backend = slot.backend;
@@ -119,7 +123,15 @@ class SlotLease<B extends PooledBackend> implements Lease<B> {
   releaseClean(): void {
     const owner = this.#owner;
     this.#owner = undefined;
-    owner?.takeBackClean(this.#slot);
+    if (!owner) return;
+    this.#lastOwner = owner;
+    owner.takeBackClean(this.#slot);
+  }
+
+  retake(): boolean {
+    if (this.#owner || !this.#lastOwner?.takeAgain(this.#slot)) return false;
+    this.#owner = this.#lastOwner;
+    return true;
   }
 }
 
@@ -170,6 +182,17 @@ export class ClusterPool<B extends PooledBackend> {
     this.#held++;
     this.#line.took(key.database);
     return this.#lend(slot);
+  }
+
+  /** An idle one, for who had it last. */
+  takeAgain(slot: Slot<B>): boolean {
+    const { database } = slot.key;
+    if (!slot.byAge.list || this.#closed || !slot.backend.isAlive || !this.#mayHold(database)) return false;
+    this.#leaveIdle(slot);
+    this.#held++;
+    this.#leased++;
+    this.#line.took(database);
+    return true;
   }
 
   async acquire(handle: Asking<B>, signal: AbortSignal): Promise<Lease<B>> {
@@ -253,7 +276,7 @@ export class ClusterPool<B extends PooledBackend> {
     }
     let key = database.keys.get(keyText);
     if (!key) {
-      key = new KeyPool(keyText, database);
+      key = new KeyPool(keyText, database, request.isShared ?? false);
       database.keys.set(keyText, key);
     }
     return key;
@@ -292,9 +315,10 @@ export class ClusterPool<B extends PooledBackend> {
     return { freed: this.#discard(oldest) };
   }
 
-  /** The most recently used one, so that the others can grow old. */
+  /** The most recently used one, so that the others can grow old; of shared ones the other end, whose client is the least likely to take it again. */
   #takeIdle(key: KeyPool<B>): Slot<B> | undefined {
-    for (let slot = key.idle.last; slot; slot = key.idle.last) {
+    const next = () => (key.isShared ? key.idle.first : key.idle.last);
+    for (let slot = next(); slot; slot = next()) {
       this.#leaveIdle(slot);
       if (slot.backend.isAlive) return slot;
       this.#shut(slot);

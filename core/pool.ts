@@ -13,6 +13,8 @@ export interface BackendRequest {
   readonly parameters: ReadonlyMap<string, string>;
   /** For messages to the client: its own name of the database. */
   readonly displayName: string;
+  /** Lent for one transaction at a time, and given back as it is: whoever gets it next cleans up. Never the same backend as for others. */
+  readonly isShared?: boolean;
 }
 
 /** One login to a database server, as the pool sees it. */
@@ -56,6 +58,8 @@ export interface Lease<B extends PooledBackend> {
   release(reusable: boolean): void;
   /** Gives it back as it is, to be lent again at once: at rest, in no transaction, and nothing in its session that the next client must not meet. */
   releaseClean(): void;
+  /** Takes the same one again, once given back, where nobody has it and nobody else has a better right to it. */
+  retake(): boolean;
 }
 
 export interface PoolCounts {
@@ -203,7 +207,7 @@ export class PoolHandle<B extends PooledBackend> implements Asking<B> {
 }
 
 function describeKey(request: BackendRequest): string {
-  const { database, role } = request;
+  const { database, role, isShared = false } = request;
   const parameters = [...request.parameters].sort(([a], [b]) => (a < b ? -1 : 1));
-  return JSON.stringify([database.name, database.passwordGeneration, role, parameters]);
+  return JSON.stringify([database.name, database.passwordGeneration, role, isShared, parameters]);
 }
