@@ -10,8 +10,8 @@ import { fieldsOf, type Message, query, show, Wire } from "../e2e/support/wire.t
 import { startTestPostgres, type TestPostgres } from "../support/postgres.ts";
 import { type Script, scripts } from "./wire-oracle-scripts.ts";
 
-export function describeOracle(runtime: RuntimeUnderTest): void {
-  describe(`byte for byte under ${runtime}`, () => {
+export function describeOracle(runtime: RuntimeUnderTest, poolMode: "session" | "transaction" = "session"): void {
+  describe(`byte for byte under ${runtime}, pool_mode=${poolMode}`, () => {
     let postgres: TestPostgres;
     let gateway: GatewayProcess;
     const targets: Record<"workspace" | "tenant", Target> = {} as never;
@@ -34,7 +34,7 @@ export function describeOracle(runtime: RuntimeUnderTest): void {
       const { body } = await api("POST", "/tenants", { tenant_id: "wayne", databases: [{ blueprint: "myapp" }] });
       targets.tenant = parseTarget(body.databases[0].connection_string);
       // The tenant's statements are all read and its rows counted; the workspace's pass unread.
-      await api("PATCH", "/workspaces/myapp/settings", { allow_copy: true });
+      await api("PATCH", "/workspaces/myapp/settings", { allow_copy: true, pool_mode: poolMode });
       await api("PATCH", "/tenants/wayne/settings", { max_rows_per_query: 1_000_000 });
       for (const where of ["workspace", "tenant"] as const) {
         const named = await psql(gateway, targets[where], "SELECT current_database()");

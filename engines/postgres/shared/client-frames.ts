@@ -6,10 +6,18 @@ import { decodeParse, failingParse } from "../frontend.ts";
 import { frontend as F } from "../message-types.ts";
 import { encodeRefusal } from "../refusal.ts";
 import type { BackendState } from "./backend-state.ts";
-import { ClientStatements, encodeForStatement, makeStatement, maxStatements, nameKey, type Statement, unnamedStatement } from "./client-statements.ts";
+import {
+  ClientStatements,
+  encodeForStatement,
+  makeStatement,
+  maxStatements,
+  nameKey,
+  type Statement,
+  unnamedStatement,
+} from "./client-statements.ts";
 import { Expected, kinds, type Outcome } from "./expected.ts";
-import { type NamedStatement, readState, type StateReading } from "./session-state.ts";
 import { SessionSettings } from "./session-settings.ts";
+import { type NamedStatement, readState, type StateReading } from "./session-state.ts";
 
 /** A Parse above this is passed on unread, and ties the client to its backend. */
 const maxParseBytes = 1024 * 1024;

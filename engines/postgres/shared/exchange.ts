@@ -1,6 +1,7 @@
 /** Conversations of the gateway's own with a backend at rest: to take it over from another client, and to prepare a statement there. */
-import type { PostgresBackend } from "../backend-session.ts";
+
 import { decodeParameterStatus } from "../backend.ts";
+import type { PostgresBackend } from "../backend-session.ts";
 import { concatBytes, fromUtf8, readable, utf8 } from "../bytes.ts";
 import { encodeQuery, encodeSync } from "../frontend.ts";
 import { backend as B, frontend as F, transactionStatus } from "../message-types.ts";

@@ -1,6 +1,5 @@
-/** Backends of the pool for clients that share them: which start-up settings make two clients' sessions different, and which are made anew each time. */
+/** Backends of the pool for clients that share them. */
 import type { BackendRequest, Pool } from "../../../core/pool.ts";
-import { quoteLiteral } from "../../../core/sql.ts";
 import type { PostgresBackend } from "../backend-session.ts";
 import { type Lender, SharedBackend, type SharedLease } from "./shared-backend.ts";
 
@@ -11,34 +10,16 @@ export interface SharingDeps {
   readonly shares: () => boolean;
 }
 
-/** Too long or not ASCII: PostgreSQL changes such a name, so that it is left to the login. */
-const plainName = /^[ -~]{0,63}$/;
-
 /**
  * What a client of `pool_mode=transaction` has for a backend. One backend is looked at, for what it reports of itself.
  * @throws {GatewayError} no_backend_slot, backend_unreachable; the signal's reason.
  */
 export async function openSharedBackend(request: BackendRequest, deps: SharingDeps, signal: AbortSignal): Promise<SharedBackend> {
-  const { login, settings, told } = splitParameters(request.parameters);
-  const lender = lenderOf(deps.pool, { ...request, parameters: login, isShared: true });
+  const lender = lenderOf(deps.pool, { ...request, isShared: true });
   const lease = lender.take() ?? (await lender.wait(signal));
-  const parameters = new Map([...lease.backend.initialParameters, ...told]);
+  const { initialParameters } = lease.backend;
   lease.rest();
-  return new SharedBackend({ lender, parameters, settings, digest: deps.digest, shares: deps.shares });
-}
-
-/** A name of its own would keep each instance of an application from sharing with the others. */
-function splitParameters(parameters: ReadonlyMap<string, string>) {
-  const login = new Map(parameters);
-  const settings: string[] = [];
-  const told = new Map<string, string>();
-  for (const [name, value] of parameters) {
-    if (name.toLowerCase() !== "application_name" || !plainName.test(value)) continue;
-    login.delete(name);
-    settings.push(`SET application_name TO ${quoteLiteral(value)}`);
-    told.set("application_name", value);
-  }
-  return { login, settings, told };
+  return new SharedBackend({ lender, parameters: initialParameters, digest: deps.digest, shares: deps.shares });
 }
 
 function lenderOf(pool: Pool<PostgresBackend>, request: BackendRequest): Lender {

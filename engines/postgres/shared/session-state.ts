@@ -39,6 +39,7 @@ interface Token {
 }
 
 const leading = new Set("SET RESET DISCARD LISTEN UNLISTEN PREPARE DEALLOCATE EXECUTE DECLARE CLOSE LOAD DO CALL".split(" "));
+const transactional = new Set("BEGIN START COMMIT END ROLLBACK ABORT SAVEPOINT RELEASE PREPARE CALL DO".split(" "));
 const sessionLocks = new Set(["PG_ADVISORY_LOCK", "PG_ADVISORY_LOCK_SHARED", "PG_TRY_ADVISORY_LOCK", "PG_TRY_ADVISORY_LOCK_SHARED"]);
 
 /** @returns undefined for the many texts that leave nothing behind. `[from, to)` is the text in a chunk. */
@@ -47,12 +48,12 @@ export function readState(sql: Uint8Array, from = 0, to = sql.length): StateRead
   const changes: SettingChange[] = [];
   const pins = new Set<Pin>();
   const unpins = new Set<Pin>();
-  let statement: NamedStatement | undefined;
+  const names: NamedStatement[] = [];
   const statements = splitStatements(sql, from, to);
-  for (const tokens of statements) readStatement(tokens, { sql, changes, pins, unpins, name: (found) => void (statement ??= found) });
-  // Only a text of one statement is rewritten; and settings between other statements may belong to several transactions.
-  if (statements.length > 1) statement = undefined;
-  if (changes.length > 0 && changes.length < statements.length) {
+  for (const tokens of statements) readStatement(tokens, { sql, changes, pins, unpins, names });
+  // Only a text of one statement is rewritten; and settings in a text of several transactions may be kept or not.
+  const statement = statements.length === 1 ? names[0] : undefined;
+  if (changes.length > 0 && statements.length > 1 && statements.some(([first]) => first?.kind === "word" && transactional.has(first.text))) {
     changes.length = 0;
     pins.add("setting");
   }
@@ -106,7 +107,7 @@ interface Findings {
   readonly changes: SettingChange[];
   readonly pins: Set<Pin>;
   readonly unpins: Set<Pin>;
-  name(found: NamedStatement): void;
+  readonly names: NamedStatement[];
 }
 
 function readStatement(tokens: readonly Token[], found: Findings): void {
@@ -199,7 +200,7 @@ function readNamed(tokens: readonly Token[], deallocates: boolean, found: Findin
     found.unpins.add("prepared statement");
     return;
   }
-  found.name({ name: token.kind === "word" ? token.text.toLowerCase() : token.text, from: token.from, to: token.to, deallocates });
+  found.names.push({ name: token.kind === "word" ? token.text.toLowerCase() : token.text, from: token.from, to: token.to, deallocates });
 }
 
 /** What may stand anywhere in a statement. */
@@ -210,7 +211,7 @@ function readWords(tokens: readonly Token[], words: readonly string[], found: Fi
     if (sessionLocks.has(word)) found.pins.add("advisory lock");
     else if (word === "PG_ADVISORY_UNLOCK_ALL") found.unpins.add("advisory lock");
     else if (word === "SET_CONFIG") readSetConfig(tokens, at, found);
-    else if (word.startsWith("PG_TEMP") && words[0] !== "DROP") found.pins.add("temporary object");
+    else if (word.startsWith("PG_TEMP") && (words[0] === "CREATE" || words[at - 1] === "INTO")) found.pins.add("temporary object");
   });
   if (makesTemporary(words) && !endsWithTransaction(words)) found.pins.add("temporary object");
 }

@@ -5,8 +5,8 @@
 import type { BytePipe, PipeSink } from "../../../core/byte-pipe.ts";
 import type { EngineLease } from "../../../core/engine.ts";
 import { GatewayError } from "../../../core/errors.ts";
-import type { PostgresBackend } from "../backend-session.ts";
 import { decodeParameterStatus, encodeParameterStatus, encodeReadyForQuery } from "../backend.ts";
+import type { PostgresBackend } from "../backend-session.ts";
 import { concatBytes, readable, readUint32 } from "../bytes.ts";
 import { backend as B, frontend as F, transactionStatus } from "../message-types.ts";
 import { backendLost, encodeRefusal } from "../refusal.ts";
@@ -41,8 +41,6 @@ export interface SharedBackendDeps {
   readonly lender: Lender;
   /** What the client is told of the server at login. */
   readonly parameters: ReadonlyMap<string, string>;
-  /** Settings of its start-up that are made anew on each backend. */
-  readonly settings: readonly string[];
   /** SHA-256 */
   readonly digest: (data: Uint8Array) => Uint8Array;
   /** False: from its next transaction on the client keeps its backend. */
@@ -333,7 +331,7 @@ export class SharedBackend implements RelayBackend, EngineLease {
       return this.#attach();
     }
     if (state.owner !== this) {
-      const settings = [...this.#deps.settings, ...this.#frames.settings.statements];
+      const settings = this.#frames.settings.statements;
       const cleans = state.owner !== undefined;
       state.owner = this;
       if (cleans) state.unnamed = undefined;

@@ -31,6 +31,8 @@ describe("session state: nothing stays of", () => {
     "DO $$ BEGIN UPDATE t SET a = 1; END $$",
     "DO $$ BEGIN SET LOCAL app.x = '1'; END $$",
     "DISCARD PLANS",
+    "SELECT * FROM pg_temp.t",
+    "DROP TABLE pg_temp.t",
     "",
   ])("%s", (sql) => expect(read(sql)).toBeUndefined());
 });
@@ -39,7 +41,7 @@ describe("session state: can be made again", () => {
   it.for<[string, string, string?]>([
     ["SET search_path TO app, public", "search_path"],
     ["set  Search_Path = app;", "search_path", "set  Search_Path = app"],
-    ['SET "TimeZone" TO \'UTC\'', "timezone"],
+    ["SET \"TimeZone\" TO 'UTC'", "timezone"],
     ["SET SESSION statement_timeout = 5000", "statement_timeout"],
     ["SET TIME ZONE 'Europe/Berlin'", "timezone"],
     ["SET NAMES 'UTF8'", "client_encoding"],
@@ -59,6 +61,15 @@ describe("session state: can be made again", () => {
       { kind: "reset", name: "b.y" },
       { kind: "set", name: "a.x", sql: "SET a.x = 2" },
     ]);
+  });
+
+  it("among others, in one transaction with them", () => {
+    expect(read("SELECT 1; SET a.x = 1; SELECT 2")).toEqual({
+      changes: [{ kind: "set", name: "a.x", sql: "SET a.x = 1" }],
+      pins: [],
+      unpins: [],
+      statement: undefined,
+    });
   });
 
   it("RESET ALL takes them all back", () => {
@@ -85,6 +96,7 @@ describe("session state: ties a client to its backend", () => {
     ["CREATE TEMP TABLE t (id int) ON COMMIT DELETE ROWS", "temporary object"],
     ["SELECT 1 INTO TEMP t", "temporary object"],
     ["CREATE TABLE pg_temp.t (id int)", "temporary object"],
+    ["SELECT 1 INTO pg_temp.t", "temporary object"],
     ["CREATE FUNCTION pg_temp.f() RETURNS int LANGUAGE sql AS 'SELECT 1'", "temporary object"],
     ['CREATE TABLE "pg_temp".t (id int)', "temporary object"],
     ["PREPARE p AS SELECT 1", "prepared statement"],
@@ -136,7 +148,32 @@ it("session state: takes any bytes without failing", () => {
     seed = (seed * 1103515245 + 12345) & 0x7fffffff;
     return seed % below;
   };
-  const pieces = ["SET ", "x", "=", "'", "\"", "$$", "$a$", ";", "--", "/*", "*/", "\n", "E'", "\\", "(", ")", ",", "set_config", "DO ", "TEMP ", "\u00e4", "1", ".", "DEALLOCATE "];
+  const pieces = [
+    "SET ",
+    "x",
+    "=",
+    "'",
+    '"',
+    "$$",
+    "$a$",
+    ";",
+    "--",
+    "/*",
+    "*/",
+    "\n",
+    "E'",
+    "\\",
+    "(",
+    ")",
+    ",",
+    "set_config",
+    "DO ",
+    "TEMP ",
+    "\u00e4",
+    "1",
+    ".",
+    "DEALLOCATE ",
+  ];
   let readable = 0;
   for (let round = 0; round < 5000; round++) {
     if (read(Array.from({ length: 1 + random(12) }, () => pieces[random(pieces.length)]).join(""))) readable++;
