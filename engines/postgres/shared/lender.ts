@@ -1,5 +1,6 @@
 /** Backends of the pool for clients that share them: which start-up settings make two clients' sessions different, and which are made anew each time. */
-import type { BackendRequest, Pool } from "../../../core/pool.ts";
+import type { InLine } from "../../../core/engine.ts";
+import type { BackendRequest, Pool, PoolHandle } from "../../../core/pool.ts";
 import { quoteLiteral } from "../../../core/sql.ts";
 import type { PostgresBackend } from "../backend-session.ts";
 import { type Lender, SharedBackend, type SharedLease } from "./shared-backend.ts";
@@ -9,6 +10,8 @@ export interface SharingDeps {
   readonly digest: (data: Uint8Array) => Uint8Array;
   /** False once the client's next transaction is to be on a backend of its own. */
   readonly shares: () => boolean;
+  /** Told where to look whether the client stands in line. */
+  readonly onAsk: (asked: InLine) => void;
 }
 
 /** Too long or not ASCII: PostgreSQL changes such a name, so that it is left to the login. */
@@ -20,7 +23,9 @@ const plainName = /^[ -~]{0,63}$/;
  */
 export async function openSharedBackend(request: BackendRequest, deps: SharingDeps, signal: AbortSignal): Promise<SharedBackend> {
   const { login, settings, told } = splitParameters(request.parameters);
-  const lender = lenderOf(deps.pool, { ...request, parameters: login, isShared: true });
+  const handle = deps.pool.handle({ ...request, parameters: login, isShared: true });
+  deps.onAsk(handle);
+  const lender = lenderOf(handle);
   const lease = lender.take() ?? (await lender.wait(signal));
   const parameters = new Map([...lease.backend.initialParameters, ...told]);
   lease.rest();
@@ -41,8 +46,7 @@ function splitParameters(parameters: ReadonlyMap<string, string>) {
   return { login, settings, told };
 }
 
-function lenderOf(pool: Pool<PostgresBackend>, request: BackendRequest): Lender {
-  const handle = pool.handle(request);
+function lenderOf(handle: PoolHandle<PostgresBackend>): Lender {
   const lend = (lease: NonNullable<ReturnType<typeof handle.tryAcquire>>): SharedLease => ({
     backend: lease.backend,
     rest() {
