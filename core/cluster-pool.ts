@@ -8,7 +8,10 @@ import type { BackendDialer, BackendRequest, ClusterCounts, Lease, PooledBackend
 
 /** A backend that does not answer its reset in this time is closed. */
 const resetTimeoutMs = 10_000;
-/** Once logged in, a backend first serves its own database's line for this many times as long as the login took: logging in never takes more than a fifth. */
+/**
+ * Once logged in, a backend first serves those of its own database who are in line at that moment, for this many times as long as the login took:
+ * where lines are long, logging in takes a fifth of the time. Whoever comes later waits for the database's next turn, as everybody else does.
+ */
 const turnPerLogin = 4;
 const longestTurnMs = 1000;
 
@@ -53,22 +56,27 @@ export class KeyPool<B extends PooledBackend> {
   }
 }
 
+/** Until when, and up to which ticket, its own database's line comes first. */
+interface Turn {
+  readonly endsMs: number;
+  readonly lastTicket: number;
+}
+
 /** An open backend. */
 class Slot<B extends PooledBackend> {
   readonly backend: B;
   readonly key: KeyPool<B>;
   readonly generation: number;
-  /** Until then its own database's line comes first. */
-  readonly turnEndsMs: number;
+  readonly turn: Turn;
   idleSinceMs = 0;
   readonly byAge: ListNode<Slot<B>>;
   readonly byKey: ListNode<Slot<B>>;
 
-  constructor(backend: B, key: KeyPool<B>, turnEndsMs: number) {
+  constructor(backend: B, key: KeyPool<B>, turn: Turn) {
     this.backend = backend;
     this.key = key;
     this.generation = key.database.generation;
-    this.turnEndsMs = turnEndsMs;
+    this.turn = turn;
     this.byAge = new ListNode<Slot<B>>(this);
     this.byKey = new ListNode<Slot<B>>(this);
   }
@@ -346,7 +354,8 @@ export class ClusterPool<B extends PooledBackend> {
       const beganMs = clock.nowMs();
       const backend = await dialer.dial(request, signal);
       const nowMs = clock.nowMs();
-      return this.#lend(new Slot(backend, key, nowMs + Math.min(turnPerLogin * (nowMs - beganMs), longestTurnMs)));
+      const endsMs = nowMs + Math.min(turnPerLogin * (nowMs - beganMs), longestTurnMs);
+      return this.#lend(new Slot(backend, key, { endsMs, lastTicket: this.#line.lastTicket }));
     } catch (error) {
       this.#held--;
       this.#line.gaveBack(key.database);
@@ -372,7 +381,7 @@ export class ClusterPool<B extends PooledBackend> {
     }
     const next = database.line.first as Waiter<B> | undefined;
     const nowMs = this.#parts.clock.nowMs();
-    if (next?.key === slot.key && nowMs < slot.turnEndsMs && this.#mayHold(database)) {
+    if (next?.key === slot.key && nowMs < slot.turn.endsMs && next.ticket <= slot.turn.lastTicket && this.#mayHold(database)) {
       this.#line.leave(next);
       this.#held++;
       this.#line.took(database);

@@ -48,6 +48,26 @@ describe("fair shares", () => {
     expect(order.join("")).toBe("firstabcabcabcabc");
   });
 
+  it("lets a new backend serve who is in line for its database by then, and whoever comes later wait for its next turn", async () => {
+    const world = makePool({ budget: 1, connectWaitMs: 600_000 });
+    const first = await world.acquire("other");
+    const a = ask(world, "a", 3);
+    const b = ask(world, "b", 1);
+    world.control.loginMs = 1000;
+    await handOver(first);
+    const late = ask(world, "a", 1);
+    for (const served of [
+      [2, 0, 0],
+      [3, 0, 0],
+      [3, 1, 0],
+    ]) {
+      await handOver(a.leases().at(-1));
+      expect([a.served(), b.served(), late.served()]).toEqual(served);
+    }
+    await handOver(b.leases()[0]);
+    expect(late.served()).toBe(1);
+  });
+
   it("lets a new backend serve its own line for four times what its login took, and then goes on to others", async () => {
     const world = makePool({ budget: 1, connectWaitMs: 600_000 });
     const first = await world.acquire("other");
