@@ -1,6 +1,7 @@
 /** What every measurement gets: the server, the runtimes asked for, how thorough to be, and the contenders kept running between measurements. */
 
 import type { OsUser } from "../gateway/embedded/process.ts";
+import type { CrowdSize } from "./measure/tenants-many.ts";
 import { type Contenders, startContenders } from "./stage/contenders.ts";
 import type { RuntimeName } from "./stage/gateway.ts";
 import type { PostgresServer } from "./stage/postgres.ts";
@@ -13,6 +14,8 @@ export interface Context {
   readonly quick: boolean;
   /** Tenants of the fleet measurement; undefined: as many as quick or full runs have. */
   readonly fleet: number | undefined;
+  /** Sizes of the measurement with many tenants; undefined: as quick or full runs have. */
+  readonly crowd: CrowdSize | undefined;
   /** Tells how far it is. */
   say(text: string): void;
   /** Started when first asked for. */

@@ -13,7 +13,9 @@ import { measureImport } from "./measure/import.ts";
 import { measureRowStream } from "./measure/row-stream.ts";
 import { measureSlowReader } from "./measure/slow-reader.ts";
 import { measureTenantCreation } from "./measure/tenant-creation.ts";
+import { measureTenantsMany } from "./measure/tenants-many.ts";
 import { measureThroughput } from "./measure/throughput.ts";
+import { measureVictim } from "./measure/victim.ts";
 import { formatHelp, type Options, parseOptions } from "./options.ts";
 import { insertBetweenMarks, renderAsks, renderSections } from "./report.ts";
 import type { Section } from "./section.ts";
@@ -36,6 +38,8 @@ const measurements: Readonly<Record<string, Measurement>> = {
   tenants: { run: measureTenantCreation, sharesContenders: false },
   imports: { run: measureImport, sharesContenders: false },
   fleet: { run: measureFleet, sharesContenders: false },
+  "tenants-many": { run: measureTenantsMany, sharesContenders: false },
+  victim: { run: measureVictim, sharesContenders: false },
 };
 
 interface Outcome {
@@ -87,7 +91,16 @@ async function measureAll(options: Options): Promise<Outcome> {
     const server = await startPostgres(dir, user);
     stops.push(server.stop);
     const say = (text: string) => void process.stderr.write(`${text}\n`);
-    const context = createContext({ dir, server, user, runtimes: options.runtimes, quick: options.quick, fleet: options.fleet, say });
+    const context = createContext({
+      dir,
+      server,
+      user,
+      runtimes: options.runtimes,
+      quick: options.quick,
+      fleet: options.fleet,
+      crowd: options.crowd,
+      say,
+    });
     stops.push(context.stopContenders);
     return await runMeasurements(context, options.only);
   } finally {

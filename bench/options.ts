@@ -1,5 +1,6 @@
 /** The benchmark's command line. */
 import { parseArgs } from "node:util";
+import type { CrowdSize } from "./measure/tenants-many.ts";
 import { type RuntimeName, runtimes } from "./stage/gateway.ts";
 
 export interface Options {
@@ -7,6 +8,8 @@ export interface Options {
   readonly help: boolean;
   /** How many tenants the fleet has. */
   readonly fleet: number | undefined;
+  /** Of the measurement with many tenants. */
+  readonly crowd: CrowdSize | undefined;
   /** Names of measurements; all when empty. */
   readonly only: readonly string[];
   readonly runtimes: readonly RuntimeName[];
@@ -29,10 +32,11 @@ export function parseOptions(argv: readonly string[], measurements: readonly str
       out: { type: "string", default: defaultOut },
       docs: { type: "boolean", default: false },
       fleet: { type: "string" },
+      crowd: { type: "string" },
     },
   });
   return {
-    ...{ quick: values.quick, help: values.help, out: values.out, docs: values.docs, fleet: readSize(values.fleet) },
+    ...{ quick: values.quick, help: values.help, out: values.out, docs: values.docs, fleet: readSize(values.fleet), crowd: readCrowd(values.crowd) },
     only: pick("--only", values.only.join(","), measurements),
     runtimes: pick("--runtimes", values.runtimes, runtimes),
   };
@@ -42,6 +46,16 @@ function readSize(given: string | undefined): number | undefined {
   if (given === undefined) return undefined;
   if (!/^[1-9]\d{0,4}$/.test(given)) throw new Error(`--fleet: "${given}" is not a number of tenants`);
   return Number(given);
+}
+
+function readCrowd(given: string | undefined): CrowdSize | undefined {
+  if (given === undefined) return undefined;
+  const [tenants, clients, backends] = given.split(",").map(Number);
+  const isSize = (n: number | undefined): n is number => Number.isInteger(n) && (n as number) > 0;
+  if (!/^\d+,\d+,\d+$/.test(given) || !isSize(tenants) || !isSize(clients) || !isSize(backends)) {
+    throw new Error(`--crowd: "${given}" is not TENANTS,CLIENTS,BACKENDS, as 1000,10000,100`);
+  }
+  return { tenants, clients, backends };
 }
 
 function pick<T extends string>(option: string, list: string, known: readonly T[]): T[] {
@@ -58,6 +72,7 @@ export function formatHelp(measurements: readonly string[]): string {
   --only NAME[,NAME]   ${measurements.join(", ")}
   --runtimes LIST      of ${runtimes.join(",")}; all by default
   --fleet N            tenants of the fleet measurement: 1000, or 20 with --quick
+  --crowd T,C,B        tenants, clients and backends of tenants-many: 1000,10000,100, or 50,500,10 with --quick
   --out FILE           every sample as JSON, by default ${defaultOut}
   --docs               puts the tables into docs/performance.md
 `;

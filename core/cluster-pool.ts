@@ -4,11 +4,14 @@ import { GatewayError } from "./errors.ts";
 import { Claimant, FairLine, Place } from "./fair-line.ts";
 import { LinkedList, ListNode } from "./linked-list.ts";
 import type { Log } from "./log.ts";
-import type { BackendDialer, BackendRequest, ClusterCounts, Lease, PooledBackend, PoolOptions } from "./pool.ts";
+import type { BackendDialer, BackendRequest, ClusterCounts, Lease, PooledBackend, PoolMetrics, PoolOptions } from "./pool.ts";
 
 /** A backend that does not answer its reset in this time is closed. */
 const resetTimeoutMs = 10_000;
-/** Once logged in, a backend first serves its own database's line for this many times as long as the login took: logging in never takes more than a fifth. */
+/**
+ * Once logged in, a backend first serves those of its own database who are in line at that moment, for this many times as long as the login took:
+ * where lines are long, logging in takes a fifth of the time. Whoever comes later waits for the database's next turn, as everybody else does.
+ */
 const turnPerLogin = 4;
 const longestTurnMs = 1000;
 
@@ -17,6 +20,7 @@ export interface PoolParts<B extends PooledBackend> {
   readonly dialer: BackendDialer<B>;
   readonly clock: Clock;
   readonly log: Log;
+  readonly metrics: PoolMetrics;
   /** As of the last reload. */
   readonly options: () => PoolOptions;
 }
@@ -52,22 +56,27 @@ export class KeyPool<B extends PooledBackend> {
   }
 }
 
+/** Until when, and up to which ticket, its own database's line comes first. */
+interface Turn {
+  readonly endsMs: number;
+  readonly lastTicket: number;
+}
+
 /** An open backend. */
 class Slot<B extends PooledBackend> {
   readonly backend: B;
   readonly key: KeyPool<B>;
   readonly generation: number;
-  /** Until then its own database's line comes first. */
-  readonly turnEndsMs: number;
+  readonly turn: Turn;
   idleSinceMs = 0;
   readonly byAge: ListNode<Slot<B>>;
   readonly byKey: ListNode<Slot<B>>;
 
-  constructor(backend: B, key: KeyPool<B>, turnEndsMs: number) {
+  constructor(backend: B, key: KeyPool<B>, turn: Turn) {
     this.backend = backend;
     this.key = key;
     this.generation = key.database.generation;
-    this.turnEndsMs = turnEndsMs;
+    this.turn = turn;
     this.byAge = new ListNode<Slot<B>>(this);
     this.byKey = new ListNode<Slot<B>>(this);
   }
@@ -136,6 +145,7 @@ class SlotLease<B extends PooledBackend> implements Lease<B> {
 }
 
 export class ClusterPool<B extends PooledBackend> {
+  readonly #id: string;
   readonly #parts: PoolParts<B>;
   readonly #databases = new Map<string, DatabasePool<B>>();
   /** Of all databases, least recently used first. */
@@ -150,13 +160,16 @@ export class ClusterPool<B extends PooledBackend> {
   #granted: number | undefined;
   #closed = false;
 
-  constructor(parts: PoolParts<B>) {
+  constructor(id: string, parts: PoolParts<B>) {
+    this.#id = id;
     this.#parts = parts;
   }
 
   get counts(): ClusterCounts {
     const idle = this.#idle.size;
-    return { open: this.#held + idle, idle, leased: this.#leased, closing: this.#closing, waiting: this.#line.size };
+    const { oldest, size: waiting, claimants: waitingDatabases } = this.#line;
+    const longestWaitMs = oldest ? this.#parts.clock.nowMs() - oldest.sinceMs : 0;
+    return { open: this.#held + idle, idle, leased: this.#leased, closing: this.#closing, waiting, waitingDatabases, longestWaitMs };
   }
 
   get budget(): number {
@@ -239,6 +252,7 @@ export class ClusterPool<B extends PooledBackend> {
     const options = this.#parts.options();
     for (let waiter = this.#line.oldest; waiter && nowMs - waiter.sinceMs >= options.connectWaitMs; waiter = this.#line.oldest) {
       this.#line.leave(waiter);
+      this.#parts.metrics.refused.count(this.#id);
       waiter.refuse(undefined);
     }
     for (let slot = this.#idle.first; slot && nowMs - slot.idleSinceMs >= options.idleTimeoutMs; slot = this.#idle.first) this.#closeIdle(slot);
@@ -293,9 +307,10 @@ export class ClusterPool<B extends PooledBackend> {
 
   /** The last backends of the budget are for databases that have less than their minimum. */
   #mayHold(database: DatabasePool<B>): boolean {
-    const { minimum = 1, reserve = 0 } = this.#parts.options();
-    const most = database.held < minimum ? this.budget : this.budget - reserve;
-    return this.#held + this.#closing < most;
+    const { budget } = this;
+    const { minimum = 1, reserveShare = 0 } = this.#parts.options();
+    const kept = database.held < minimum ? 0 : Math.floor(budget * reserveShare);
+    return this.#held + this.#closing < budget - kept;
   }
 
   /** An idle one with this key, else room: within the budget, or in place of the least recently used idle one. There is either, see `#mayHold`. */
@@ -312,6 +327,7 @@ export class ClusterPool<B extends PooledBackend> {
     const oldest = isSpent ? this.#idle.first : undefined;
     if (!oldest) return { freed: undefined };
     this.#leaveIdle(oldest);
+    this.#parts.metrics.evicted.count(this.#id);
     return { freed: this.#discard(oldest) };
   }
 
@@ -338,7 +354,8 @@ export class ClusterPool<B extends PooledBackend> {
       const beganMs = clock.nowMs();
       const backend = await dialer.dial(request, signal);
       const nowMs = clock.nowMs();
-      return this.#lend(new Slot(backend, key, nowMs + Math.min(turnPerLogin * (nowMs - beganMs), longestTurnMs)));
+      const endsMs = nowMs + Math.min(turnPerLogin * (nowMs - beganMs), longestTurnMs);
+      return this.#lend(new Slot(backend, key, { endsMs, lastTicket: this.#line.lastTicket }));
     } catch (error) {
       this.#held--;
       this.#line.gaveBack(key.database);
@@ -364,7 +381,7 @@ export class ClusterPool<B extends PooledBackend> {
     }
     const next = database.line.first as Waiter<B> | undefined;
     const nowMs = this.#parts.clock.nowMs();
-    if (next?.key === slot.key && nowMs < slot.turnEndsMs && this.#mayHold(database)) {
+    if (next?.key === slot.key && nowMs < slot.turn.endsMs && next.ticket <= slot.turn.lastTicket && this.#mayHold(database)) {
       this.#line.leave(next);
       this.#held++;
       this.#line.took(database);
@@ -429,6 +446,7 @@ export class ClusterPool<B extends PooledBackend> {
   }
 
   #wait(key: KeyPool<B>, asking: Asking<B>, signal: AbortSignal): Promise<Slot<B> | Room> {
+    const { clock, metrics } = this.#parts;
     return new Promise<Slot<B> | Room>((resolve, reject) => {
       const end = () => {
         signal.removeEventListener("abort", onAbort);
@@ -437,13 +455,14 @@ export class ClusterPool<B extends PooledBackend> {
       };
       const serve = (granted: Slot<B> | Room) => {
         end();
+        metrics.waits.observe((clock.nowMs() - waiter.sinceMs) / 1000);
         resolve(granted);
       };
       const refuse = (reason: unknown) => {
         end();
         reject(reason ?? this.#slotRefused(asking.request));
       };
-      const waiter = new Waiter(key, this.#parts.clock.nowMs(), serve, refuse);
+      const waiter = new Waiter(key, clock.nowMs(), serve, refuse);
       const onAbort = () => {
         if (this.#line.leave(waiter)) refuse(signal.reason);
       };
@@ -455,7 +474,7 @@ export class ClusterPool<B extends PooledBackend> {
   }
 
   #slotRefused({ displayName }: BackendRequest): GatewayError {
-    const kept = this.#held < this.budget ? ", the rest is kept for databases that have none" : "";
+    const kept = this.#held < this.budget ? ", the rest is kept for databases with fewer" : "";
     return new GatewayError(
       "no_backend_slot",
       `no database connection became free for "${displayName}" within ${this.#parts.options().connectWaitMs} ms: ${this.#held} of ${this.budget} in use${kept}`,

@@ -33,6 +33,11 @@ export interface RelayActivity {
   readonly sinceMs: number;
 }
 
+/** Where the pool shows whether a client stands in line for a backend, and in which place. */
+export interface InLine {
+  readonly waiting: { readonly sinceMs: number; readonly position: number } | undefined;
+}
+
 /** A session while both sides talk. */
 export interface RunningRelay {
   readonly activity: RelayActivity;
@@ -58,8 +63,8 @@ export interface FullEngine<Login extends LoginRequest = LoginRequest, Lease ext
   authenticate(login: Login, signal: AbortSignal): Promise<Identity>;
   /** @throws {GatewayError} see core/authorize.ts */
   authorize(login: Login, identity: Identity, signal: AbortSignal): Promise<Grant>;
-  /** @throws {GatewayError} backend_unreachable, no_backend_slot */
-  lease(login: Login, grant: Grant, signal: AbortSignal): Promise<Lease>;
+  /** `onAsk` is told where to look while it takes long. @throws {GatewayError} backend_unreachable, no_backend_slot */
+  lease(login: Login, grant: Grant, signal: AbortSignal, onAsk: (asked: InLine) => void): Promise<Lease>;
   /** The cancel key this client understands. */
   cancelKeyShape(login: Login, lease: Lease): CancelKeyShape;
   /** Tells the client that it is in, and starts relaying. */

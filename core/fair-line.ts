@@ -64,6 +64,11 @@ export class FairLine<P extends Place> {
     return this.#claimants[0]?.line.first as P | undefined;
   }
 
+  /** Of whoever came or was served last. */
+  get lastTicket(): number {
+    return this.#tickets;
+  }
+
   enter(place: P): void {
     const { claimant } = place;
     place.ticket = ++this.#tickets;

@@ -2,6 +2,7 @@
 import type { Listing, Page } from "./control-plane.ts";
 import type { EngineName } from "./model.ts";
 import type { Role } from "./role.ts";
+import type { SessionActivity, WaitReason } from "./session-registry.ts";
 
 export interface SessionInfo {
   readonly id: string;
@@ -16,8 +17,10 @@ export interface SessionInfo {
   readonly credentialName: string;
   readonly role: Role;
   readonly address: string;
-  /** `waiting`: for a backend connection. */
-  readonly state: "active" | "idle" | "in_transaction" | "waiting";
+  readonly state: SessionActivity["state"];
+  readonly waitingFor?: WaitReason | undefined;
+  /** Among those of this instance that wait for a backend of the same database; 1 = next. */
+  readonly position?: number | undefined;
   /** Wall clock: in this state since then. */
   readonly since: number;
   readonly connectedAt: number;

@@ -2,6 +2,7 @@
 import type { Clock } from "./clock.ts";
 import { type Asking, ClusterPool, type KeyPool, type PoolParts, type Waiter } from "./cluster-pool.ts";
 import type { Log } from "./log.ts";
+import { Counter, Histogram, type Metric } from "./metrics.ts";
 import type { PhysicalDatabase } from "./model.ts";
 import type { Role } from "./role.ts";
 
@@ -41,10 +42,10 @@ export interface BackendDialer<B extends PooledBackend> {
 export interface PoolOptions {
   /** Most backends per cluster, whatever the database. */
   readonly budget: number;
-  /** Backends a database may take from the reserve, too. Default: 1. */
+  /** What every database with clients is to have, where the budget allows. Default: 1. */
   readonly minimum?: number;
-  /** How many of the budget only databases get that hold less than the minimum. Default: none. */
-  readonly reserve?: number;
+  /** Part of the budget, rounded down, that only databases get which hold less than the minimum. Default: 0. */
+  readonly reserveShare?: number;
   /** How long a client waits for a backend before 53300. */
   readonly connectWaitMs: number;
   /** An idle backend is closed after this. */
@@ -75,6 +76,10 @@ export interface ClusterCounts extends PoolCounts {
   readonly leased: number;
   /** Told to close: they count against the budget until the server has let go of them. */
   readonly closing: number;
+  /** Databases with clients in line. */
+  readonly waitingDatabases: number;
+  /** How long whoever has waited longest has; 0 when nobody waits. */
+  readonly longestWaitMs: number;
 }
 
 /** A client in line for a backend. */
@@ -85,12 +90,30 @@ export interface BackendWait {
   readonly position: number;
 }
 
+/** What a pool counts of itself, for as long as it lives. */
+export class PoolMetrics {
+  readonly waits = new Histogram(
+    "tenantry_pool_wait_seconds",
+    "Time in line for a backend of those who got one; who found one at once is not counted. In transaction mode of every transaction.",
+    [0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10],
+  );
+  readonly refused = new Counter("tenantry_pool_refused_total", "Clients that waited connect_wait_ms for a backend in vain.", ["cluster"] as const);
+  readonly evicted = new Counter("tenantry_pool_evicted_total", "Idle backends closed to make room for another database or role.", [
+    "cluster",
+  ] as const);
+
+  all(): readonly Metric[] {
+    return [this.waits, this.refused, this.evicted];
+  }
+}
+
 /** How often deadlines are looked at: who waits is refused, and what is idle closed, this exact. */
 const sweepMs = 50;
 
 export class Pool<B extends PooledBackend> {
   readonly #clock: Clock;
   readonly #parts: PoolParts<B>;
+  readonly metrics = new PoolMetrics();
   #options: PoolOptions;
   readonly #clusters = new Map<string, ClusterPool<B>>();
   readonly #stopSweep: () => void;
@@ -99,7 +122,7 @@ export class Pool<B extends PooledBackend> {
   constructor(dialer: BackendDialer<B>, clock: Clock, log: Log, options: PoolOptions) {
     this.#clock = clock;
     this.#options = options;
-    this.#parts = { dialer, clock, log, options: () => this.#options };
+    this.#parts = { dialer, clock, log, metrics: this.metrics, options: () => this.#options };
     this.#stopSweep = clock.every(sweepMs, () => this.#sweep());
   }
 
@@ -157,7 +180,7 @@ export class Pool<B extends PooledBackend> {
   #cluster(id: string): ClusterPool<B> {
     let cluster = this.#clusters.get(id);
     if (!cluster) {
-      cluster = new ClusterPool(this.#parts);
+      cluster = new ClusterPool(id, this.#parts);
       if (this.#closed) cluster.close();
       this.#clusters.set(id, cluster);
     }

@@ -1,7 +1,7 @@
 /** All client connections of this process: who they are, their deadlines by one sweep, and how they are ended. */
 import type { Cancellable } from "./cancel.ts";
 import type { Clock } from "./clock.ts";
-import type { RelayActivity, RunningRelay } from "./engine.ts";
+import type { InLine, RelayActivity, RunningRelay } from "./engine.ts";
 import { GatewayError } from "./errors.ts";
 import type { Grant, Identity } from "./identity.ts";
 import type { LiveSession, SessionHold } from "./live.ts";
@@ -18,6 +18,21 @@ export interface SessionTimeouts {
   readonly slowReaderTimeoutMs?: number;
   /** Most clients that have not logged in; beyond it the oldest of them goes. */
   readonly maxUnauthenticated: number;
+}
+
+/**
+ * What holds a client up: `admission` = it is not let in yet, as while its database is replaced; `backend` = the cluster's budget is spent and
+ * others come first; `login` = the database server takes its time to let the gateway in.
+ */
+export type WaitReason = "admission" | "backend" | "login";
+
+export interface SessionActivity {
+  readonly state: RelayActivity["state"] | "waiting";
+  /** On the sweep's clock. */
+  readonly sinceMs: number;
+  readonly waitingFor?: WaitReason;
+  /** For a backend: its place among the clients that wait for the same database; 1 = next. */
+  readonly position?: number;
 }
 
 /** How often deadlines are looked at. Query and idle timeouts are this exact. */
@@ -37,6 +52,7 @@ export class Session implements Cancellable, LiveSession {
   #relay: RunningRelay | undefined;
   #ending: GatewayError | undefined;
   #provenAtMs = 0;
+  #asked: InLine | undefined;
   #leaving: GatewayError | undefined;
   isSettled = false;
 
@@ -65,10 +81,17 @@ export class Session implements Cancellable, LiveSession {
     return this.#engine;
   }
 
-  /** `waiting`: for a backend, or to be let in. Times are on the sweep's clock. */
-  get activity(): { readonly state: RelayActivity["state"] | "waiting"; readonly sinceMs: number } {
+  get activity(): SessionActivity {
+    const inLine = this.#asked?.waiting; // at login, and in transaction mode at any time
+    if (inLine) return { state: "waiting", waitingFor: "backend", ...inLine };
     if (this.#relay) return this.#relay.activity;
-    return { state: this.isSettled ? "idle" : "waiting", sinceMs: this.#provenAtMs };
+    if (this.isSettled) return { state: "idle", sinceMs: this.#provenAtMs };
+    return { state: "waiting", waitingFor: this.#asked ? "login" : "admission", sinceMs: this.#provenAtMs };
+  }
+
+  /** It has asked the pool for a backend. */
+  asked(asked: InLine): void {
+    this.#asked = asked;
   }
 
   get expiresAt(): number | undefined {

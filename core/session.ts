@@ -59,7 +59,7 @@ export async function runSession<Login extends LoginRequest, Lease extends Engin
     grant = await engine.authorize(login, identity, signal);
     session.authorized(grant);
     const askedAtMs = deps.clock.nowMs();
-    lease = await engine.lease(login, grant, signal);
+    lease = await engine.lease(login, grant, signal, (asked) => session.asked(asked));
     deps.sessions.metrics.waits.observe((deps.clock.nowMs() - askedAtMs) / 1000);
     cancelKey = deps.cancels.register(session, engine.cancelKeyShape(login, lease));
     const relay = engine.relay(login, grant, lease, cancelKey, session.id);

@@ -192,6 +192,22 @@ export const settings = {
   },
   // How much
   backend_budget: { type: "int", default: 200, min: 1, max: 100_000, reload: true, help: "Most backend connections to one cluster, per instance." },
+  backend_minimum: {
+    type: "int",
+    default: 1,
+    min: 1,
+    max: 10_000,
+    reload: true,
+    help: "Backend connections that every database with clients is to have where the budget allows, however many others want.",
+  },
+  backend_reserve_percent: {
+    type: "int",
+    default: 10,
+    min: 0,
+    max: 90,
+    reload: true,
+    help: "Share of backend_budget, rounded down, that is left to databases with fewer connections than backend_minimum.",
+  },
   max_unauthenticated: {
     type: "int",
     default: 1000,

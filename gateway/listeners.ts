@@ -1,6 +1,7 @@
 /** All wire listeners of this process, opened and drained together. */
 import type { BanTracker } from "../core/ban.ts";
 import type { Config } from "../core/config.ts";
+import type { Metric } from "../core/metrics.ts";
 import type { EngineName } from "../core/model.ts";
 import type { ClusterCounts, PoolCounts } from "../core/pool.ts";
 import type { SessionRegistry } from "../core/session-registry.ts";
@@ -25,6 +26,8 @@ export interface Listeners {
   poolCounts(): PoolCounts | undefined;
   /** By cluster id; empty when PostgreSQL's listener is off. */
   clusterCounts(): ReadonlyMap<string, ClusterCounts>;
+  /** What PostgreSQL's pool counts; empty when its listener is off. */
+  readonly poolMetrics: readonly Metric[];
   /** Whether limits and bans are shared by redis_url now; undefined where they are not to be. */
   limitsShared(): boolean | undefined;
   reload(config: Config): void;
@@ -55,6 +58,7 @@ export async function openListeners(deps: ListenersDeps): Promise<Listeners> {
       bans: entrance.bans,
       poolCounts: () => postgres?.poolCounts(),
       clusterCounts: () => postgres?.clusterCounts() ?? new Map(),
+      poolMetrics: postgres?.poolMetrics ?? [],
       limitsShared: () => entrance.shared?.isShared,
       reload(next) {
         entrance.reload(next);

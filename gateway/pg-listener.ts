@@ -6,6 +6,7 @@ import type { ControlPlane } from "../core/control-plane.ts";
 import type { Change } from "../core/directory.ts";
 import { LiveDatabases } from "../core/live.ts";
 import type { Log } from "../core/log.ts";
+import type { Metric } from "../core/metrics.ts";
 import type { EngineName, PhysicalDatabase } from "../core/model.ts";
 import { type BackendRequest, type ClusterCounts, Pool, type PoolCounts } from "../core/pool.ts";
 import type { QueryLog } from "../core/query-log.ts";
@@ -41,6 +42,7 @@ export interface PgListenerDeps {
 export interface PgListener extends OpenPort {
   poolCounts(): PoolCounts;
   clusterCounts(): ReadonlyMap<string, ClusterCounts>;
+  readonly poolMetrics: readonly Metric[];
   reload(config: Config): void;
 }
 
@@ -108,6 +110,7 @@ export async function openPgListener(deps: PgListenerDeps): Promise<PgListener> 
     port: listener.port,
     poolCounts: () => pool.counts(),
     clusterCounts: () => pool.countsByCluster(),
+    poolMetrics: pool.metrics.all(),
     reload: (next) => pool.reload(poolOptions(next)),
     stopAccepting: () => listener.stopAccepting(),
     async close() {
@@ -145,5 +148,11 @@ async function retireBackends(change: Change, pool: Pool<PostgresBackend>, contr
 }
 
 function poolOptions(config: Config) {
-  return { budget: config.backend_budget, connectWaitMs: config.connect_wait_ms, idleTimeoutMs: config.server_idle_timeout_s * 1000 };
+  return {
+    budget: config.backend_budget,
+    minimum: config.backend_minimum,
+    reserveShare: config.backend_reserve_percent / 100,
+    connectWaitMs: config.connect_wait_ms,
+    idleTimeoutMs: config.server_idle_timeout_s * 1000,
+  };
 }

@@ -46,7 +46,16 @@ const Session = z
     key: z.string().openapi({ description: "The first characters of its key.", example: "tenantsdb_sk_3cc0…" }),
     role: RoleField,
     address: z.string().openapi({ example: "192.0.2.17" }),
-    state: z.enum(["active", "idle", "in_transaction", "waiting"]).openapi({ description: "`waiting`: for a connection to the database." }),
+    state: z.enum(["active", "idle", "in_transaction", "waiting"]).openapi({ description: "`waiting`: see `waiting_for`." }),
+    waiting_for: z.enum(["admission", "backend", "login"]).nullable().openapi({
+      description:
+        "Null unless it waits. `admission`: to be let in, as while its database is replaced. `backend`: for a database connection; the cluster's `backend_budget` is in use, or what is left of it is kept for others. `login`: the database server takes its time.",
+      example: null,
+    }),
+    position: z.number().int().nullable().openapi({
+      description: "For a `backend`: its place in line among clients of the same database on the same instance; 1 is next.",
+      example: null,
+    }),
     since: Time.openapi({ description: "In this state since then." }),
     connected_at: Time,
   })
@@ -81,6 +90,8 @@ function presentSession(session: SessionInfo) {
     role: session.role,
     address: session.address,
     state: session.state,
+    waiting_for: session.waitingFor ?? null,
+    position: session.position ?? null,
     since: isoTime(session.since),
     connected_at: isoTime(session.connectedAt),
   };

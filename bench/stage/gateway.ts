@@ -48,7 +48,7 @@ export async function startGateway(
   const up = ["up", "--pg-port", "0", "--api-port", "0", "--mysql-port", "-1", "--mongo-port", "-1", "--redis-port", "-1"];
   const where = ["--data-dir", dataDir, "--database-url", server.url(storeDatabase), "--log-level", "warn"];
   // One address makes all connections here; limits per address are not what is measured.
-  const limits = ["--ip-exempt", "127.0.0.0/8", "--api-rate-per-s", "100000", "--backend-budget", "1100"];
+  const limits = ["--ip-exempt", "127.0.0.0/8", "--api-rate-per-s", "100000", "--backend-budget", "1100", "--backend-reserve-percent", "0"];
   const child = startChild(
     `gateway under ${runtime}`,
     join(root, "node_modules/.bin", runtime),

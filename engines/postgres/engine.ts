@@ -94,15 +94,17 @@ export function createPostgresEngine(deps: PostgresEngineDeps): FullEngine<Postg
       });
     },
 
-    async lease(login, grant, signal) {
+    async lease(login, grant, signal, onAsk) {
       const { credential, databaseName } = grant.identity;
       const { parameters } = login.startup;
       const request = { database: grant.target.database, role: credential.role, parameters, displayName: databaseName };
       const shares = () => grant.live.settings.pool_mode === "transaction";
-      const sharing = { pool: deps.pool, digest: (data: Uint8Array) => deps.secrets.crypto.sha256(data), shares };
+      const sharing = { pool: deps.pool, digest: (data: Uint8Array) => deps.secrets.crypto.sha256(data), shares, onAsk };
       return await whileThere(login, signal, async (present) => {
         if (shares() && !deps.isPooled?.(request.database.clusterId)) return await openSharedBackend(request, sharing, present);
-        return await deps.pool.acquire(request, present);
+        const handle = deps.pool.handle(request);
+        onAsk(handle);
+        return await handle.acquire(present);
       });
     },
 

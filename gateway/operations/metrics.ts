@@ -4,13 +4,14 @@ import { type Kysely, sql } from "kysely";
 import type { Clock } from "../../core/clock.ts";
 import type { Log } from "../../core/log.ts";
 import { formatMetrics, Histogram, type Metric, observed, reading, type Sample } from "../../core/metrics.ts";
+import type { ClusterCounts } from "../../core/pool.ts";
 import type { QueryLog } from "../../core/query-log.ts";
 import type { Listeners } from "../listeners.ts";
 import type { Tables } from "../store/schema.ts";
 import { queryMetrics } from "./query-metrics.ts";
 
 export interface MetricsDeps {
-  readonly listeners: Pick<Listeners, "sessions" | "bans" | "clusterCounts" | "limitsShared">;
+  readonly listeners: Pick<Listeners, "sessions" | "bans" | "clusterCounts" | "poolMetrics" | "limitsShared">;
   readonly db: Kysely<Tables>;
   readonly queries: QueryLog;
   readonly clock: Clock;
@@ -70,23 +71,25 @@ export class GatewayMetrics {
   }
 
   #pool(): readonly Metric[] {
-    const states = ["open", "idle", "leased", "waiting"] as const;
+    const { clusterCounts, poolMetrics } = this.#deps.listeners;
+    const counted = [...clusterCounts()];
+    const states = ["open", "idle", "leased", "closing", "waiting"] as const;
+    const perCluster = (name: string, help: string, read: (counts: ClusterCounts) => number) =>
+      observed("gauge", name, help, () => counted.map(([cluster, counts]) => ({ labels: [["cluster", cluster]], value: read(counts) })));
     return [
       observed(
         "gauge",
         "tenantry_pool_connections",
-        "Backend connections by cluster: open (all), idle, leased to sessions; waiting: clients in line for one.",
-        () =>
-          [...this.#deps.listeners.clusterCounts()].flatMap(([cluster, counts]) =>
-            states.map((state) => ({
-              labels: [
-                ["cluster", cluster],
-                ["state", state],
-              ] as const,
-              value: counts[state],
-            })),
-          ),
+        "Backend connections by cluster: open (idle and in use), idle, leased to sessions, closing; waiting: clients in line for one.",
+        () => counted.flatMap(([cluster, counts]) => samplesOf("state", pick(counts, states), ["cluster", cluster])),
       ),
+      perCluster("tenantry_pool_waiting_databases", "Databases with clients in line for a backend.", (counts) => counts.waitingDatabases),
+      perCluster(
+        "tenantry_pool_longest_wait_seconds",
+        "How long the client in line for longest has waited.",
+        (counts) => counts.longestWaitMs / 1000,
+      ),
+      ...poolMetrics,
     ];
   }
 
@@ -130,6 +133,10 @@ export class GatewayMetrics {
   }
 }
 
-function samplesOf(label: string, counts: Readonly<Record<string, number>>): Sample[] {
-  return Object.entries(counts).map(([name, value]) => ({ labels: [[label, name]], value }));
+function samplesOf(label: string, counts: Readonly<Record<string, number>>, ...before: readonly (readonly [string, string])[]): Sample[] {
+  return Object.entries(counts).map(([name, value]) => ({ labels: [...before, [label, name]], value }));
+}
+
+function pick<T, K extends keyof T>(from: T, keys: readonly K[]): Pick<T, K> {
+  return Object.fromEntries(keys.map((key) => [key, from[key]])) as Pick<T, K>;
 }

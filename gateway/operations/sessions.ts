@@ -26,7 +26,7 @@ function ownSessions(sessions: SessionRegistry, projectId: string): Session[] {
 function describeSession(session: Session, toWall: number): SessionInfo {
   const { credential, databaseName } = session.identity!; // ownSessions has none without
   const name = parseDatabaseName(databaseName);
-  const { state, sinceMs } = session.activity;
+  const { state, sinceMs, waitingFor, position } = session.activity;
   return {
     id: session.id,
     engine: session.engine,
@@ -38,6 +38,8 @@ function describeSession(session: Session, toWall: number): SessionInfo {
     role: credential.role,
     address: session.address,
     state,
+    waitingFor,
+    position,
     since: Math.round(sinceMs + toWall),
     connectedAt: Math.round(session.openedAtMs + toWall),
   };

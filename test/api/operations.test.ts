@@ -63,6 +63,8 @@ describe("sessions and bans", () => {
         role: "admin",
         address: "192.0.2.17",
         state: "in_transaction",
+        waiting_for: null,
+        position: null,
         since: "2026-01-15T09:30:01.000Z",
         connected_at: "2026-01-15T09:30:00.000Z",
       },
@@ -71,6 +73,19 @@ describe("sessions and bans", () => {
     expect((await send("DELETE", "/sessions/9f2c41d07ab3", { key: otherKey })).body.error).toBe("Session not found: 9f2c41d07ab3");
     expect((await send("DELETE", "/sessions/9f2c41d07ab3", { key })).status).toBe(200);
     expect((await send("DELETE", "/sessions/9f2c41d07ab3", { key })).body.code).toBe("not_found");
+  });
+
+  it("tell what a waiting client waits for, and its place in line", async () => {
+    const { send, key, operations } = await makeWorld();
+    const [session] = operations.sessions;
+    operations.sessions.push(
+      { ...session!, id: "w1", state: "waiting", waitingFor: "backend", position: 3 },
+      { ...session!, id: "w2", state: "waiting", waitingFor: "login" },
+    );
+    const { body } = await send("GET", "/sessions", { key });
+    const shown = body.sessions.map(({ id, state, waiting_for, position }: Record<string, unknown>) => [id, state, waiting_for, position]);
+    expect(shown).toContainEqual(["w1", "waiting", "backend", 3]);
+    expect(shown).toContainEqual(["w2", "waiting", "login", null]);
   });
 
   it("lifts a ban once", async () => {

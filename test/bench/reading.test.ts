@@ -1,5 +1,6 @@
 /** Benchmark: reading what pgbench and the kernel say, options, and the tables written into the documentation. */
 import { describe, expect, it } from "vitest";
+import { medianOfLog } from "../../bench/measure/victim.ts";
 import { parseOptions } from "../../bench/options.ts";
 import { insertBetweenMarks, renderAsks, renderTable } from "../../bench/report.ts";
 import { ask } from "../../bench/section.ts";
@@ -51,6 +52,12 @@ describe("the kernel's counts", () => {
   });
 });
 
+describe("pgbench's log", () => {
+  it("gives the median of the times in its third column", () => {
+    expect(medianOfLog("0 1 3000 0 1700000000 1\n1 1 1000 0 1700000000 2\n0 2 2000 0 1700000001 3\n")).toBe(2);
+  });
+});
+
 describe("options", () => {
   const known = ["throughput", "idle"];
 
@@ -63,9 +70,17 @@ describe("options", () => {
     });
   });
 
-  it.each([[["--only", "idel"]], [["--runtimes", "python"]], [["--fast"]]])("refuse %j", (argv) => {
-    expect(() => parseOptions(argv, known)).toThrow();
+  it("take the size of a crowd", () => {
+    expect(parseOptions(["--crowd", "10,200,5"], known).crowd).toEqual({ tenants: 10, clients: 200, backends: 5 });
+    expect(parseOptions([], known).crowd).toBeUndefined();
   });
+
+  it.each([[["--only", "idel"]], [["--runtimes", "python"]], [["--fast"]], [["--crowd", "10,x,1"]], [["--crowd", "10,20"]], [["--crowd", "0,1,1"]]])(
+    "refuse %j",
+    (argv) => {
+      expect(() => parseOptions(argv, known)).toThrow();
+    },
+  );
 });
 
 describe("report", () => {

@@ -1,81 +1,9 @@
 /** The pool: who gets which backend, in what order, within which budget, and that its counts are the truth. */
 import { describe, expect, it } from "vitest";
-import { ManualClock } from "../../core/clock.ts";
-import { silentLog } from "../../core/log.ts";
-import { type BackendRequest, type Lease, Pool, type PooledBackend } from "../../core/pool.ts";
+import type { BackendRequest, Lease } from "../../core/pool.ts";
 import { Prng } from "../engines/postgres/support/prng.ts";
 import { settle } from "../engines/postgres/support/wire.ts";
-
-class FakeBackend implements PooledBackend {
-  isAlive = true;
-  isClosed = false;
-  onDeath: (() => void) | undefined;
-  readonly request: BackendRequest;
-  resets = 0;
-  resetAnswer: Promise<boolean> | boolean = true;
-  cancels: Promise<void> = Promise.resolve();
-  isCancelling = false;
-  /** What close() answers: when the server has let go. */
-  gone: Promise<void> | undefined;
-
-  constructor(request: BackendRequest) {
-    this.request = request;
-  }
-
-  async reset(): Promise<boolean> {
-    this.resets++;
-    return this.resetAnswer;
-  }
-
-  cancelsSettled(): Promise<void> {
-    return this.cancels;
-  }
-
-  close(): Promise<void> | undefined {
-    this.isAlive = false;
-    this.isClosed = true;
-    return this.gone;
-  }
-
-  die(): void {
-    this.isAlive = false;
-    this.onDeath?.();
-  }
-}
-
-function makePool(options: { budget?: number; connectWaitMs?: number; idleTimeoutMs?: number } = {}) {
-  const clock = new ManualClock();
-  const dialled: FakeBackend[] = [];
-  const control = { fail: undefined as Error | undefined, delay: undefined as Promise<void> | undefined };
-  const dialer = {
-    async dial(request: BackendRequest, signal: AbortSignal) {
-      await control.delay;
-      if (signal.aborted) throw signal.reason;
-      if (control.fail) throw control.fail;
-      const backend = new FakeBackend(request);
-      dialled.push(backend);
-      return backend;
-    },
-  };
-  const pool = new Pool<FakeBackend>(dialer, clock, silentLog, { budget: 2, connectWaitMs: 1000, idleTimeoutMs: 60_000, ...options });
-  const acquire = (name: string, signal = new AbortController().signal, more: Partial<BackendRequest> = {}) =>
-    pool.acquire(request(name, more), signal);
-  return { clock, pool, dialled, control, acquire, real: () => dialled.filter((backend) => backend.isAlive).length };
-}
-
-function request(name: string, more: Partial<BackendRequest> = {}): BackendRequest {
-  return { database: { clusterId: "main", name, passwordGeneration: 1 }, role: "admin", parameters: new Map(), displayName: name, ...more };
-}
-
-/** The outcome of a promise so far. */
-function watch<T>(promise: Promise<T>): { value?: T; error?: unknown; isSettled: boolean } {
-  const state: { value?: T; error?: unknown; isSettled: boolean } = { isSettled: false };
-  promise.then(
-    (value) => Object.assign(state, { value, isSettled: true }),
-    (error) => Object.assign(state, { error, isSettled: true }),
-  );
-  return state;
-}
+import { type FakeBackend, makePool, request, watch } from "./support/fake-pool.ts";
 
 describe("pool", () => {
   it("lends a backend again to the same database, role, password and parameters only", async () => {

@@ -1,5 +1,6 @@
 /** Backends of the pool for clients that share them. */
-import type { BackendRequest, Pool } from "../../../core/pool.ts";
+import type { InLine } from "../../../core/engine.ts";
+import type { BackendRequest, Pool, PoolHandle } from "../../../core/pool.ts";
 import type { PostgresBackend } from "../backend-session.ts";
 import { type Lender, SharedBackend, type SharedLease } from "./shared-backend.ts";
 
@@ -8,6 +9,8 @@ export interface SharingDeps {
   readonly digest: (data: Uint8Array) => Uint8Array;
   /** False once the client's next transaction is to be on a backend of its own. */
   readonly shares: () => boolean;
+  /** Told where to look whether the client stands in line. */
+  readonly onAsk: (asked: InLine) => void;
 }
 
 /**
@@ -15,15 +18,16 @@ export interface SharingDeps {
  * @throws {GatewayError} no_backend_slot, backend_unreachable; the signal's reason.
  */
 export async function openSharedBackend(request: BackendRequest, deps: SharingDeps, signal: AbortSignal): Promise<SharedBackend> {
-  const lender = lenderOf(deps.pool, { ...request, isShared: true });
+  const handle = deps.pool.handle({ ...request, isShared: true });
+  deps.onAsk(handle);
+  const lender = lenderOf(handle);
   const lease = lender.take() ?? (await lender.wait(signal));
   const { initialParameters } = lease.backend;
   lease.rest();
   return new SharedBackend({ lender, parameters: initialParameters, digest: deps.digest, shares: deps.shares });
 }
 
-function lenderOf(pool: Pool<PostgresBackend>, request: BackendRequest): Lender {
-  const handle = pool.handle(request);
+function lenderOf(handle: PoolHandle<PostgresBackend>): Lender {
   const lend = (lease: NonNullable<ReturnType<typeof handle.tryAcquire>>): SharedLease => ({
     backend: lease.backend,
     rest() {

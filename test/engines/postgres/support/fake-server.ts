@@ -87,6 +87,7 @@ export class FakeServer {
       drain: () => undefined,
       closed: () => {
         connection.isClosed = true;
+        pipe.end(); // as PostgreSQL does when a client is gone
       },
       data: (chunk) => {
         buffered = Buffer.concat([buffered, chunk]);
