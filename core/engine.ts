@@ -31,6 +31,8 @@ export interface RelayActivity {
   readonly state: "active" | "idle" | "in_transaction";
   /** On the sweep's clock. */
   readonly sinceMs: number;
+  /** Where backends are shared: what it has that would be lost on another one, so that it keeps its own between transactions. */
+  readonly pins?: readonly string[];
 }
 
 /** Where the pool shows whether a client stands in line for a backend, and in which place. */

@@ -21,6 +21,8 @@ export interface SessionInfo {
   readonly waitingFor?: WaitReason | undefined;
   /** Among those of this instance that wait for a backend of the same database; 1 = next. */
   readonly position?: number | undefined;
+  /** Why it keeps its backend between transactions, where others do not. */
+  readonly pins?: readonly string[] | undefined;
   /** Wall clock: in this state since then. */
   readonly since: number;
   readonly connectedAt: number;

@@ -33,6 +33,8 @@ export interface SessionActivity {
   readonly waitingFor?: WaitReason;
   /** For a backend: its place among the clients that wait for the same database; 1 = next. */
   readonly position?: number;
+  /** See `RelayActivity`. */
+  readonly pins?: readonly string[];
 }
 
 /** How often deadlines are looked at. Query and idle timeouts are this exact. */

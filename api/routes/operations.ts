@@ -56,6 +56,11 @@ const Session = z
       description: "For a `backend`: its place in line among clients of the same database on the same instance; 1 is next.",
       example: null,
     }),
+    pinned_by: z.array(z.string()).openapi({
+      description:
+        "With `pool_mode` transaction: what it has that would be lost on another backend, so that it keeps its own between transactions (`setting`, `listen`, `temporary object`, `prepared statement`, `cursor`, `advisory lock`, `library`, `statement too large`). `DISCARD ALL` lets it go.",
+      example: [],
+    }),
     since: Time.openapi({ description: "In this state since then." }),
     connected_at: Time,
   })
@@ -92,6 +97,7 @@ function presentSession(session: SessionInfo) {
     state: session.state,
     waiting_for: session.waitingFor ?? null,
     position: session.position ?? null,
+    pinned_by: [...(session.pins ?? [])],
     since: isoTime(session.since),
     connected_at: isoTime(session.connectedAt),
   };

@@ -8,12 +8,16 @@ import { concatBytes, readable, readUint32, utf8 } from "./bytes.ts";
 import { encodeQuery, encodeTerminate } from "./frontend.ts";
 import { backend as message, transactionStatus } from "./message-types.ts";
 import { ownSettingsQuestion } from "./own-settings.ts";
+import type { RelayBackend } from "./relay-terms.ts";
 
 /** A login message is never longer: error texts and parameter values. */
 export const maxLoginMessageBytes = 64 * 1024;
 
+const noPins: readonly string[] = [];
+
 /** One session on a database server. While leased, its pipe's sink is the relay. */
-export class PostgresBackend implements PooledBackend {
+export class PostgresBackend implements PooledBackend, RelayBackend {
+  readonly pins: readonly string[] = noPins;
   readonly pipe: BytePipe;
   /** As last reported by the server. */
   readonly parameters: Map<string, string>;

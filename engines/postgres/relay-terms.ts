@@ -20,6 +20,8 @@ export interface RelayBackend {
   /** As last reported to this client. */
   readonly parameters: ReadonlyMap<string, string>;
   readonly isAlive: boolean;
+  /** Why it is kept between transactions, where it would not have to be. */
+  readonly pins: readonly string[];
   /** A ParameterStatus that the relay passes on. */
   noteParameter(body: Uint8Array | undefined): void;
   /** Asks the server to cancel what runs. Resolves when nothing later can be hit by it. */

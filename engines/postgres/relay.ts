@@ -128,8 +128,9 @@ export class Relay {
   }
 
   get activity(): RelayActivity {
-    if (this.isBusy) return { state: "active", sinceMs: this.#runningSinceMs };
-    return { state: this.#status === transactionStatus.idle ? "idle" : "in_transaction", sinceMs: this.#activeAtMs };
+    const { pins } = this.#deps.backend;
+    if (this.isBusy) return { state: "active", sinceMs: this.#runningSinceMs, pins };
+    return { state: this.#status === transactionStatus.idle ? "idle" : "in_transaction", sinceMs: this.#activeAtMs, pins };
   }
 
   /** A client's CancelRequest. Without a statement running it has no effect, as in PostgreSQL. */

@@ -26,7 +26,7 @@ function ownSessions(sessions: SessionRegistry, projectId: string): Session[] {
 function describeSession(session: Session, toWall: number): SessionInfo {
   const { credential, databaseName } = session.identity!; // ownSessions has none without
   const name = parseDatabaseName(databaseName);
-  const { state, sinceMs, waitingFor, position } = session.activity;
+  const { state, sinceMs, waitingFor, position, pins } = session.activity;
   return {
     id: session.id,
     engine: session.engine,
@@ -40,6 +40,7 @@ function describeSession(session: Session, toWall: number): SessionInfo {
     state,
     waitingFor,
     position,
+    pins,
     since: Math.round(sinceMs + toWall),
     connectedAt: Math.round(session.openedAtMs + toWall),
   };

@@ -64,6 +64,7 @@ describe("sessions and bans", () => {
         address: "192.0.2.17",
         state: "in_transaction",
         waiting_for: null,
+        pinned_by: [],
         position: null,
         since: "2026-01-15T09:30:01.000Z",
         connected_at: "2026-01-15T09:30:00.000Z",

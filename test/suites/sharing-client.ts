@@ -40,7 +40,7 @@ const keeping = [
   "LISTEN news",
   "UNLISTEN *",
   "CREATE TEMP TABLE tmp AS SELECT 1 AS one",
-  "DROP TABLE pg_temp.tmp",
+  "DROP TABLE tmp",
   "SELECT pg_try_advisory_lock_shared(42)",
   "SELECT pg_advisory_unlock_all()",
   "PREPARE own AS SELECT 'own'",
@@ -135,8 +135,8 @@ export class SharingClient {
       return this.#random.pick(["BEGIN", "START TRANSACTION READ WRITE", "BEGIN; SET LOCAL app.b = 'in'"]);
     }
     // Which settings such a one takes back cannot be told, so that it keeps a backend.
-    if (this.#random.chance(0.3)) return this.#pin(["ROLLBACK TO a", "ROLLBACK AND CHAIN"]);
-    return this.#random.pick(["COMMIT", "ROLLBACK", "SAVEPOINT a", "RELEASE a", "COMMIT AND CHAIN", "COMMIT", "ROLLBACK"]);
+    if (this.#random.chance(0.3)) return this.#pin(["ROLLBACK TO a", "ROLLBACK AND CHAIN", "COMMIT AND CHAIN"]);
+    return this.#random.pick(["COMMIT", "ROLLBACK", "SAVEPOINT a", "RELEASE a", "COMMIT", "ROLLBACK"]);
   }
 
   /** What keeps a backend: only where nobody else keeps one. */
@@ -174,6 +174,8 @@ export class SharingClient {
       case 10:
         return step("one-shot", 1, statement(text, [value]), sync);
       case 11:
+        // In a failed transaction a statement cannot be prepared again, and that is what is told then.
+        if (this.#status === "E") return simple("SELECT 'failed'");
         return step(
           "errors",
           2,

@@ -58,7 +58,10 @@ export function describeSharingFuzz(runtime: RuntimeUnderTest): void {
         const { text, bytes, answers } = client.next();
         story.push(`${number}: ${text}`);
         for (const wire of [through, direct]) for (const piece of wire === through ? random.cut(bytes) : [bytes]) wire.send(piece);
-        const [wanted, got] = await Promise.all([direct, through].map((wire) => answersOf(wire, answers, story)));
+        const [wanted, got] = await Promise.all([direct, through].map((wire) => answersOf(wire, answers, story))).catch(async (error: unknown) => {
+          const { body } = await fleet.api("GET", "/sessions");
+          throw new Error(`${(error as Error).message}\n${JSON.stringify(body.sessions, null, 1)}`);
+        });
         client.note(wanted!);
         expect({ story: story.slice(-25), messages: got!.map(asText) }).toEqual({ story: story.slice(-25), messages: wanted!.map(asText) });
       }

@@ -20,10 +20,10 @@ function addSessionCommands(program: Command, session: CliSession): void {
         quiet: (answer) => answer.sessions.map((row) => row.id).join("\n"),
         human: (answer) =>
           formatTable(
-            ["ID", "DATABASE", "KEY", "ROLE", "ADDRESS", "STATE", "WAITING FOR", "SINCE", "CONNECTED"],
+            ["ID", "DATABASE", "KEY", "ROLE", "ADDRESS", "STATE", "WAITING FOR", "PINNED BY", "SINCE", "CONNECTED"],
             answer.sessions.map((row) => [
               ...[row.id, row.database, row.credential_name, row.role, row.address, row.state],
-              ...[row.position === null ? row.waiting_for : `${row.waiting_for}, place ${row.position}`, row.since, row.connected_at],
+              ...[row.position === null ? row.waiting_for : `${row.waiting_for}, place ${row.position}`, row.pinned_by.join(", "), row.since, row.connected_at],
             ]),
           ),
       }),

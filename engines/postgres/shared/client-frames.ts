@@ -1,5 +1,6 @@
 /** Reads what a client of a shared backend sends: names of statements become the backend's, what a session would keep is noted. Decides; never writes. */
 import { GatewayError } from "../../../core/errors.ts";
+import { decodeErrorFields } from "../backend.ts";
 import { concatBytes, fromUtf8, MessageWriter, readable, readUint32, utf8 } from "../bytes.ts";
 import { describesPortal, inspectionBytes } from "../frame-rules.ts";
 import { decodeParse, failingParse } from "../frontend.ts";
@@ -121,14 +122,15 @@ export class ClientFrames {
     this.#copyingIn = true;
   }
 
-  /** @returns the words in which the client is told, where they are not the backend's. */
-  failed(): Uint8Array | undefined {
+  /** An error. @returns the words in which the client is told, where they are not the backend's. */
+  failed(body: Uint8Array): Uint8Array | undefined {
     this.#copyingIn = false;
     const refusal = this.expected.outcome?.refusal;
     const isInPipeline = this.expected.next !== 0 && this.expected.next < kinds.sync;
     this.expected.fail();
     if (isInPipeline && this.expected.length === 0) this.isSkipping = true;
-    return refusal;
+    if (!refusal?.sqlstate) return refusal?.words;
+    return readable(body, decodeErrorFields)?.get("C") === refusal.sqlstate ? refusal.words : undefined;
   }
 
   /** Of a statement that the client needs on another backend; the error was passed on. */
@@ -238,10 +240,9 @@ export class ClientFrames {
   }
 
   /** Closed first, whoever prepared it: the client asked for a plan of now. */
-  #keepNamed(name: string, statement: Statement, backend: BackendState): Uint8Array {
-    if (this.statements.find(name)) {
-      return this.#refuse(new GatewayError("duplicate_statement", `prepared statement "${utf8(fromLatin1(name))}" already exists`));
-    }
+  #keepNamed(name: string, statement: Statement, backend: BackendState): FrameVerdict {
+    const existing = this.statements.find(name);
+    if (existing) return this.#parseAgain(name, existing, statement, backend);
     if (!this.statements.hasRoom(statement.parse.length)) {
       const hint = "Close statements that are not needed, or use pool_mode session.";
       return this.#refuse(new GatewayError("too_many_statements", `too many prepared statements in one session (${maxStatements})`, { hint }));
@@ -255,6 +256,14 @@ export class ClientFrames {
     };
     this.expected.push(kinds.parse, { undo });
     return concatBytes(...closed.map((key) => encodeForStatement(F.Close, fromUtf8(key))), statement.parse);
+  }
+
+  /** Under a name that is taken, on the backend too: PostgreSQL looks at the text first, and then refuses. */
+  #parseAgain(name: string, existing: Statement, statement: Statement, backend: BackendState): FrameVerdict {
+    if (!backend.has(existing) && !this.#takesRaw()) return this.#need(existing, true);
+    const error = new GatewayError("duplicate_statement", `prepared statement "${utf8(fromLatin1(name))}" already exists`);
+    this.expected.push(kinds.parse, { refusal: { sqlstate: error.sqlstate, words: encodeRefusal(error) } });
+    return withName(statement.parse, 0, 5, statement.parse.indexOf(0, 5), statement.parse.length, existing);
   }
 
   #onBind(chunk: Uint8Array, from: number, to: number, backend: BackendState): FrameVerdict {
@@ -314,7 +323,7 @@ export class ClientFrames {
 
   /** The backend itself says no, so that transaction and Sync come out as after any error; the words are ours. */
   #refuse(error: GatewayError): Uint8Array {
-    this.expected.push(kinds.parse, { refusal: encodeRefusal(error) });
+    this.expected.push(kinds.parse, { refusal: { words: encodeRefusal(error) } });
     return failingParse;
   }
 

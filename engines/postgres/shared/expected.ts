@@ -9,8 +9,8 @@ export interface Outcome {
   undo?(): void;
   /** It succeeded. `body` is a view, valid during the call, of the message that says so; undefined where none was asked for. */
   done?(body?: Uint8Array): void;
-  /** Its error is told in these words instead. */
-  readonly refusal?: Uint8Array;
+  /** An error with this SQLSTATE is told in these words instead; without, every one. */
+  readonly refusal?: { readonly sqlstate?: string; readonly words: Uint8Array };
   /** The body of the answer is wanted whole. */
   readonly wantsBody?: boolean;
   /** The client did not ask for it and is not shown the answer. */

@@ -543,7 +543,7 @@ export class SharedBackend implements RelayBackend, EngineLease {
         return undefined;
       case B.ErrorResponse:
         this.#failed = true;
-        return this.#frames.failed();
+        return this.#frames.failed(chunk.subarray(from + 5, to));
       case B.ReadyForQuery:
         this.#status = chunk[from + 5]!;
         this.#frames.ready(this.#status, this.#failed);
