@@ -179,7 +179,7 @@ export class ClientFrames {
 
   /** A statement prepared by Parse, under the name by which SQL knows it. */
   #findNamed({ name }: NamedStatement): Statement | undefined {
-    return this.settings.pins.includes("prepared statement") ? undefined : this.statements.find(nameKey(fromUtf8(name)));
+    return this.statements.find(nameKey(fromUtf8(name)));
   }
 
   #onExtended(type: number, chunk: Uint8Array, from: number, to: number, isWhole: boolean, backend: BackendState): FrameVerdict {
