@@ -137,8 +137,10 @@ describe("fair shares", () => {
     const order: string[] = [];
     const ready: Lease<FakeBackend>[] = [];
     for (let i = 0; i < 10_000; i++) {
-      const take = (lease: Lease<FakeBackend>) => void ready.push(lease) ?? order.push(lease.backend.request.database.name);
-      void world.acquire(`db${Math.floor(i / 5)}`).then(take);
+      void world.acquire(`db${Math.floor(i / 5)}`).then((lease) => {
+        ready.push(lease);
+        order.push(lease.backend.request.database.name);
+      });
     }
     for (await settle(); ready.length > 0; await settle()) for (const lease of ready.splice(0)) lease.releaseClean();
     expect(order).toHaveLength(10_000);
