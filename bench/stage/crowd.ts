@@ -165,7 +165,8 @@ async function gather(crowd: Crowd): Promise<CrowdResult> {
   const gate = new Gate(loginsAtOnce);
   const times: number[][] = crowd.tenants.map(() => []);
   const errors: Record<string, number> = {};
-  const now: { phase: "warm-up" | "measuring" | "over" } = { phase: "warm-up" };
+  let phase: "warm-up" | "measuring" | "over" = "warm-up";
+  const isIn = (asked: typeof phase) => phase === asked;
   /** Connected. @throws Error whose message tells what went wrong. */
   const enter = async (at: number, from: () => void = () => undefined): Promise<Connection> => {
     await gate.enter();
@@ -180,11 +181,11 @@ async function gather(crowd: Crowd): Promise<CrowdResult> {
     return connection;
   };
   const note = (at: number, beganMs: number) => {
-    if (now.phase === "measuring") times[at % times.length]!.push(performance.now() - beganMs);
+    if (isIn("measuring")) times[at % times.length]!.push(performance.now() - beganMs);
   };
   const live = async (at: number, standing: Connection | undefined) => {
     let connection = standing;
-    while (now.phase !== "over") {
+    while (!isIn("over")) {
       let beganMs = performance.now();
       try {
         connection ??= await enter(at, () => {
@@ -196,7 +197,7 @@ async function gather(crowd: Crowd): Promise<CrowdResult> {
         connection.leave();
       } catch (error) {
         const why = (error as Error).message;
-        if (now.phase !== "over") errors[why] = (errors[why] ?? 0) + 1;
+        if (!isIn("over")) errors[why] = (errors[why] ?? 0) + 1;
         await new Promise((done) => setTimeout(done, 100));
       }
       connection = undefined;
@@ -206,10 +207,10 @@ async function gather(crowd: Crowd): Promise<CrowdResult> {
   const standing = crowd.manner === "stay" ? await Promise.all(everyone.map((at) => enter(at))) : [];
   for (const at of everyone) void live(at, standing[at]);
   await new Promise((done) => setTimeout(done, crowd.warmUpMs));
-  now.phase = "measuring";
+  phase = "measuring";
   const beganMs = performance.now();
   await new Promise((done) => setTimeout(done, crowd.measureMs));
-  now.phase = "over";
+  phase = "over";
   return {
     medianMs: times.map((each) => (each.length > 0 ? median(each) : null)),
     transactions: times.map((each) => each.length),

@@ -171,6 +171,23 @@ describe("budget", () => {
     expect(last.value?.backend).toBe(world.dialled[2]);
   });
 
+  it("resets what will be lent again, and not what makes room for another database at once", async () => {
+    const world = makePool({ budget: 1 });
+    const first = await world.acquire("a");
+    const [own, other] = [ask(world, "a", 1), ask(world, "b", 1)];
+    first.release(true);
+    await settle();
+    own.leases()[0]!.release(true);
+    await settle();
+    expect(world.dialled.map(({ resets, isClosed }) => [resets, isClosed])).toEqual([
+      [1, true],
+      [0, false],
+    ]);
+    other.leases()[0]!.release(true);
+    await settle();
+    expect([world.dialled[1]!.resets, world.pool.counts().idle]).toEqual([1, 1]);
+  });
+
   it("grows and shrinks under the pool: idle ones go at once, lent ones as they come back", async () => {
     const world = makePool({ budget: 2 });
     world.pool.grant("main", 3);
