@@ -68,7 +68,7 @@ function pick<T extends string>(option: string, list: string, known: readonly T[
 export function formatHelp(measurements: readonly string[]): string {
   return `npm run bench -- [options]
 
-  --quick              fewer runs and shorter ones, under 3 minutes: for a first look, not for conclusions
+  --quick              fewer runs and shorter ones, under 6 minutes: for a first look, not for conclusions
   --only NAME[,NAME]   ${measurements.join(", ")}
   --runtimes LIST      of ${runtimes.join(",")}; all by default
   --fleet N            tenants of the fleet measurement: 1000, or 20 with --quick

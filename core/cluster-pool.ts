@@ -226,7 +226,7 @@ export class ClusterPool<B extends PooledBackend> {
     let clean = false;
     try {
       await slot.backend.cancelsSettled();
-      clean = reusable && this.#isCurrent(slot) && (await this.#reset(slot.backend));
+      clean = reusable && this.#isCurrent(slot) && this.#isWanted(slot) && (await this.#reset(slot.backend));
     } catch (error) {
       this.#parts.log.write("warn", "backend reset failed", { error: String(error) });
     }
@@ -306,11 +306,11 @@ export class ClusterPool<B extends PooledBackend> {
   }
 
   /** The last backends of the budget are for databases that have less than their minimum. */
-  #mayHold(database: DatabasePool<B>): boolean {
+  #mayHold(database: DatabasePool<B>, held = this.#held): boolean {
     const { budget } = this;
     const { minimum = 1, reserveShare = 0 } = this.#parts.options();
     const kept = database.held < minimum ? 0 : Math.floor(budget * reserveShare);
-    return this.#held + this.#closing < budget - kept;
+    return held + this.#closing < budget - kept;
   }
 
   /** An idle one with this key, else room: within the budget, or in place of the least recently used idle one. There is either, see `#mayHold`. */
@@ -379,9 +379,9 @@ export class ClusterPool<B extends PooledBackend> {
       this.settle();
       return;
     }
-    const next = database.line.first as Waiter<B> | undefined;
     const nowMs = this.#parts.clock.nowMs();
-    if (next?.key === slot.key && nowMs < slot.turn.endsMs && next.ticket <= slot.turn.lastTicket && this.#mayHold(database)) {
+    const next = this.#nextInTurn(slot, nowMs);
+    if (next && this.#mayHold(database)) {
       this.#line.leave(next);
       this.#held++;
       this.#line.took(database);
@@ -393,6 +393,19 @@ export class ClusterPool<B extends PooledBackend> {
     this.#idle.push(slot.byAge);
     slot.key.idle.push(slot.byKey);
     if (this.#line.size > 0 || this.#isAboveBudget) this.settle();
+  }
+
+  /** The first of its own database's line, while that comes before all others. */
+  #nextInTurn({ key, turn }: Slot<B>, nowMs: number): Waiter<B> | undefined {
+    const next = key.database.line.first as Waiter<B> | undefined;
+    return next?.key === key && nowMs < turn.endsMs && next.ticket <= turn.lastTicket ? next : undefined;
+  }
+
+  /** Whether one that comes back will be lent again: a reset is wasted on what makes room for another database at once. */
+  #isWanted(slot: Slot<B>): boolean {
+    const first = this.#line.firstAfter(slot.key.database);
+    if (!first || first.key === slot.key || this.#idle.size > 0) return true;
+    return this.#nextInTurn(slot, this.#parts.clock.nowMs()) !== undefined || !this.#mayHold(first.key.database, this.#held - 1);
   }
 
   async #reset(backend: B): Promise<boolean> {

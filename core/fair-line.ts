@@ -104,6 +104,15 @@ export class FairLine<P extends Place> {
     if (claimant.at >= 0) this.#rise(claimant);
   }
 
+  /** Who would be next if the claimant gave one back. */
+  firstAfter(claimant: Claimant): P | undefined {
+    this.gaveBack(claimant);
+    const { first } = this;
+    claimant.held++;
+    if (claimant.at >= 0) this.#sink(claimant);
+    return first;
+  }
+
   /** 1 = next of its database. All of a database are counted at once, so that asking for every one costs no more. */
   numberOf(place: P): number {
     const { claimant } = place;

@@ -116,6 +116,7 @@ function watchBackends(server: PostgresServer): { stop(): Promise<number> } {
       await admin.end();
     }
   })();
+  watching.catch(() => undefined); // told to whoever stops it
   return {
     async stop() {
       isOver = true;

@@ -166,6 +166,7 @@ async function gather(crowd: Crowd): Promise<CrowdResult> {
   const times: number[][] = crowd.tenants.map(() => []);
   const errors: Record<string, number> = {};
   let phase: "warm-up" | "measuring" | "over" = "warm-up";
+  const isIn = (asked: typeof phase) => phase === asked;
   /** Connected. @throws Error whose message tells what went wrong. */
   const enter = async (at: number, from: () => void = () => undefined): Promise<Connection> => {
     await gate.enter();
@@ -180,11 +181,11 @@ async function gather(crowd: Crowd): Promise<CrowdResult> {
     return connection;
   };
   const note = (at: number, beganMs: number) => {
-    if (phase === "measuring") times[at % times.length]!.push(performance.now() - beganMs);
+    if (isIn("measuring")) times[at % times.length]!.push(performance.now() - beganMs);
   };
   const live = async (at: number, standing: Connection | undefined) => {
     let connection = standing;
-    while (phase !== "over") {
+    while (!isIn("over")) {
       let beganMs = performance.now();
       try {
         connection ??= await enter(at, () => {
@@ -196,7 +197,7 @@ async function gather(crowd: Crowd): Promise<CrowdResult> {
         connection.leave();
       } catch (error) {
         const why = (error as Error).message;
-        if (phase !== "over") errors[why] = (errors[why] ?? 0) + 1;
+        if (!isIn("over")) errors[why] = (errors[why] ?? 0) + 1;
         await new Promise((done) => setTimeout(done, 100));
       }
       connection = undefined;

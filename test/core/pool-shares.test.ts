@@ -137,8 +137,10 @@ describe("fair shares", () => {
     const order: string[] = [];
     const ready: Lease<FakeBackend>[] = [];
     for (let i = 0; i < 10_000; i++) {
-      const take = (lease: Lease<FakeBackend>) => void ready.push(lease) ?? order.push(lease.backend.request.database.name);
-      void world.acquire(`db${Math.floor(i / 5)}`).then(take);
+      void world.acquire(`db${Math.floor(i / 5)}`).then((lease) => {
+        ready.push(lease);
+        order.push(lease.backend.request.database.name);
+      });
     }
     for (await settle(); ready.length > 0; await settle()) for (const lease of ready.splice(0)) lease.releaseClean();
     expect(order).toHaveLength(10_000);
@@ -167,6 +169,23 @@ describe("budget", () => {
     next.value?.release(false);
     await settle();
     expect(last.value?.backend).toBe(world.dialled[2]);
+  });
+
+  it("resets what will be lent again, and not what makes room for another database at once", async () => {
+    const world = makePool({ budget: 1 });
+    const first = await world.acquire("a");
+    const [own, other] = [ask(world, "a", 1), ask(world, "b", 1)];
+    first.release(true);
+    await settle();
+    own.leases()[0]!.release(true);
+    await settle();
+    expect(world.dialled.map(({ resets, isClosed }) => [resets, isClosed])).toEqual([
+      [1, true],
+      [0, false],
+    ]);
+    other.leases()[0]!.release(true);
+    await settle();
+    expect([world.dialled[1]!.resets, world.pool.counts().idle]).toEqual([1, 1]);
   });
 
   it("grows and shrinks under the pool: idle ones go at once, lent ones as they come back", async () => {
