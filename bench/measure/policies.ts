@@ -7,8 +7,8 @@ import { cpuRatio, describeRounds, type Rounds, ratio, runRounds } from "./round
 
 /** What both have is left out: DDL and COPY guards are always on, and no clock can be switched off. */
 const variants = {
-  off: { flags: ["--query-log-enabled", "false"], settings: { max_rows_per_query: 0, query_timeout_ms: 0 } },
-  on: { flags: ["--query-log-enabled", "true"], settings: { max_rows_per_query: 1_000_000, query_timeout_ms: 60_000 } },
+  off: { flags: ["--query-log-enabled=false"], settings: { max_rows_per_query: 0, query_timeout_ms: 0 } },
+  on: { flags: ["--query-log-enabled=true"], settings: { max_rows_per_query: 1_000_000, query_timeout_ms: 60_000 } },
 } as const;
 
 interface Cell {

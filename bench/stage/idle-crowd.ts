@@ -1,6 +1,6 @@
 /** Many idle clients, of a gateway or of an empty server, as a process of its own so that it can be put to death with all of them at once. */
 import { connect, type Socket } from "node:net";
-import { connect as connectTls } from "node:tls";
+import { connect as connectTls, createSecureContext } from "node:tls";
 import type { Contender } from "./contender.ts";
 import { WireClient } from "./wire-client.ts";
 
@@ -13,6 +13,7 @@ export interface CrowdTask {
 }
 
 const connectingAtOnce = 20;
+const secureContext = createSecureContext({ minVersion: "TLSv1.2" });
 const task = JSON.parse(process.argv[2] ?? "{}") as CrowdTask;
 const held: unknown[] = [];
 
@@ -22,7 +23,9 @@ async function join(): Promise<void> {
 
 function openBare(port: number): Promise<Socket> {
   return new Promise((done, fail) => {
-    const socket = task.tls ? connectTls({ port, host: "127.0.0.1", rejectUnauthorized: false }) : connect({ port, host: "127.0.0.1" });
+    const socket = task.tls
+      ? connectTls({ port, host: "127.0.0.1", secureContext, rejectUnauthorized: false })
+      : connect({ port, host: "127.0.0.1" });
     socket.once("error", fail);
     socket.once(task.tls ? "secureConnect" : "connect", () => {
       socket.resume();

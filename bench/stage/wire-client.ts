@@ -1,6 +1,6 @@
 /** A client that costs little: it logs in by SCRAM with keys derived once per password, so that what is measured is the other side. */
 import { connect as connectTcp, type Socket } from "node:net";
-import { connect as connectTls } from "node:tls";
+import { connect as connectTls, createSecureContext } from "node:tls";
 import type { Crypto } from "../../core/crypto.ts";
 import { ScramClient, scramSha256 } from "../../core/scram.ts";
 import { decodeAuthentication, decodeErrorFields } from "../../engines/postgres/backend.ts";
@@ -28,6 +28,9 @@ const thriftyCrypto: Crypto = {
     return known;
   },
 };
+
+/** Made once: with one of its own, a handshake would load every root certificate first. */
+const tlsContext = createSecureContext({ minVersion: "TLSv1.2" });
 
 export interface TlsUse {
   /** A session of an earlier connection, to be resumed. */
@@ -154,7 +157,7 @@ async function secure(plain: Socket, use: TlsUse) {
   if (answer.toString() !== "S") throw new Error("the server does not accept TLS");
   plain.removeAllListeners();
   // As sslmode=require: encrypted, the certificate not checked.
-  const secured = connectTls({ socket: plain, rejectUnauthorized: false, ...(use.session && { session: use.session }) });
+  const secured = connectTls({ socket: plain, secureContext: tlsContext, rejectUnauthorized: false, ...(use.session && { session: use.session }) });
   if (use.onSession) secured.on("session", use.onSession);
   await new Promise<void>((done, fail) => {
     secured.once("secureConnect", done);
