@@ -3,7 +3,7 @@
 import type { OsUser } from "../gateway/embedded/process.ts";
 import type { CrowdSize } from "./measure/tenants-many.ts";
 import { type Contenders, startContenders } from "./stage/contenders.ts";
-import type { RuntimeName } from "./stage/gateway.ts";
+import type { PoolMode, RuntimeName } from "./stage/gateway.ts";
 import type { PostgresServer } from "./stage/postgres.ts";
 
 export interface Context {
@@ -12,6 +12,11 @@ export interface Context {
   readonly user: OsUser | undefined;
   readonly runtimes: readonly RuntimeName[];
   readonly quick: boolean;
+  /** How often each contender takes its turn; undefined: as often as the measurement thinks right. */
+  readonly rounds: number | undefined;
+  readonly poolMode: PoolMode;
+  /** Another PgBouncer to compare with, beside the installed one. */
+  readonly pgbouncerBin: string | undefined;
   /** Tenants of the fleet measurement; undefined: as many as quick or full runs have. */
   readonly fleet: number | undefined;
   /** Sizes of the measurement with many tenants; undefined: as quick or full runs have. */
@@ -28,7 +33,7 @@ export function createContext(parts: Omit<Context, "contenders" | "stopContender
   return {
     ...parts,
     contenders() {
-      started ??= startContenders(parts.dir, parts.server, parts.user, parts.runtimes);
+      started ??= startContenders(parts);
       return started;
     },
     async stopContenders() {

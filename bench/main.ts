@@ -10,6 +10,9 @@ import { measureConnectionRate } from "./measure/connection-rate.ts";
 import { measureFleet } from "./measure/fleet.ts";
 import { measureIdleMemory } from "./measure/idle-memory.ts";
 import { measureImport } from "./measure/import.ts";
+import { measureLatency } from "./measure/latency.ts";
+import { measureMixed } from "./measure/mixed.ts";
+import { measurePolicies } from "./measure/policies.ts";
 import { measureRowStream } from "./measure/row-stream.ts";
 import { measureSlowReader } from "./measure/slow-reader.ts";
 import { measureTenantCreation } from "./measure/tenant-creation.ts";
@@ -17,6 +20,7 @@ import { measureTenantsMany } from "./measure/tenants-many.ts";
 import { measureThroughput } from "./measure/throughput.ts";
 import { measureVictim } from "./measure/victim.ts";
 import { formatHelp, type Options, parseOptions } from "./options.ts";
+import { renderSvg } from "./plot.ts";
 import { insertBetweenMarks, renderAsks, renderSections } from "./report.ts";
 import type { Section } from "./section.ts";
 import { runProgram } from "./stage/children.ts";
@@ -30,8 +34,11 @@ interface Measurement {
 
 const measurements: Readonly<Record<string, Measurement>> = {
   throughput: { run: measureThroughput, sharesContenders: true },
+  latency: { run: measureLatency, sharesContenders: true },
+  mixed: { run: measureMixed, sharesContenders: true },
   connections: { run: measureConnectionRate, sharesContenders: true },
   rows: { run: measureRowStream, sharesContenders: true },
+  policies: { run: measurePolicies, sharesContenders: false },
   "slow-reader": { run: measureSlowReader, sharesContenders: false },
   idle: { run: measureIdleMemory, sharesContenders: false },
   attacks: { run: measureAttacks, sharesContenders: false },
@@ -50,7 +57,7 @@ interface Outcome {
 
 const root = fileURLToPath(new URL("../", import.meta.url));
 /** Whatever hangs, the benchmark does not. */
-const limitMs = { quick: 12 * 60_000, full: 45 * 60_000 } as const;
+const limitMs = { quick: 15 * 60_000, full: 120 * 60_000 } as const;
 
 async function main(argv: readonly string[]): Promise<number> {
   const options = parseOptions(argv, Object.keys(measurements));
@@ -91,16 +98,8 @@ async function measureAll(options: Options): Promise<Outcome> {
     const server = await startPostgres(dir, user);
     stops.push(server.stop);
     const say = (text: string) => void process.stderr.write(`${text}\n`);
-    const context = createContext({
-      dir,
-      server,
-      user,
-      runtimes: options.runtimes,
-      quick: options.quick,
-      fleet: options.fleet,
-      crowd: options.crowd,
-      say,
-    });
+    const { runtimes, quick, rounds, poolMode, pgbouncerBin, fleet, crowd } = options;
+    const context = createContext({ dir, server, user, runtimes, quick, rounds, poolMode, pgbouncerBin, fleet, crowd, say });
     stops.push(context.stopContenders);
     return await runMeasurements(context, options.only);
   } finally {
@@ -132,6 +131,9 @@ async function save(options: Options, sections: readonly Section[], text: string
   const about = { date: new Date().toISOString(), cores: availableParallelism(), quick: options.quick, runtimes: options.runtimes };
   await writeFile(file, `${JSON.stringify({ ...about, sections }, null, 2)}\n`);
   if (!options.docs) return;
+  const plots = join(root, "docs/performance");
+  await mkdir(plots, { recursive: true });
+  for (const plot of sections.flatMap((section) => section.plots ?? [])) await writeFile(join(plots, `${plot.file}.svg`), renderSvg(plot));
   const page = join(root, "docs/performance.md");
   await writeFile(page, insertBetweenMarks(await readFile(page, "utf8"), text));
 }

@@ -1,7 +1,7 @@
 /** The benchmark's command line. */
 import { parseArgs } from "node:util";
 import type { CrowdSize } from "./measure/tenants-many.ts";
-import { type RuntimeName, runtimes } from "./stage/gateway.ts";
+import { type PoolMode, poolModes, type RuntimeName, runtimes } from "./stage/gateway.ts";
 
 export interface Options {
   readonly quick: boolean;
@@ -13,6 +13,11 @@ export interface Options {
   /** Names of measurements; all when empty. */
   readonly only: readonly string[];
   readonly runtimes: readonly RuntimeName[];
+  /** How often each contender takes its turn; undefined: as often as each measurement thinks right. */
+  readonly rounds: number | undefined;
+  /** Of PgBouncer and of the gateway. */
+  readonly poolMode: PoolMode;
+  readonly pgbouncerBin: string | undefined;
   readonly out: string;
   /** Puts the tables into docs/performance.md. */
   readonly docs: boolean;
@@ -33,18 +38,25 @@ export function parseOptions(argv: readonly string[], measurements: readonly str
       docs: { type: "boolean", default: false },
       fleet: { type: "string" },
       crowd: { type: "string" },
+      rounds: { type: "string" },
+      "pool-mode": { type: "string", default: "session" },
+      "pgbouncer-bin": { type: "string" },
     },
   });
+  const poolMode = pick("--pool-mode", values["pool-mode"], poolModes)[0];
+  if (poolMode === undefined) throw new Error(`--pool-mode: say ${poolModes.join(" or ")}`);
   return {
-    ...{ quick: values.quick, help: values.help, out: values.out, docs: values.docs, fleet: readSize(values.fleet), crowd: readCrowd(values.crowd) },
+    ...{ quick: values.quick, help: values.help, out: values.out, docs: values.docs },
+    ...{ fleet: readCount("--fleet", values.fleet), rounds: readCount("--rounds", values.rounds), crowd: readCrowd(values.crowd) },
+    ...{ poolMode, pgbouncerBin: values["pgbouncer-bin"] },
     only: pick("--only", values.only.join(","), measurements),
     runtimes: pick("--runtimes", values.runtimes, runtimes),
   };
 }
 
-function readSize(given: string | undefined): number | undefined {
+function readCount(option: string, given: string | undefined): number | undefined {
   if (given === undefined) return undefined;
-  if (!/^[1-9]\d{0,4}$/.test(given)) throw new Error(`--fleet: "${given}" is not a number of tenants`);
+  if (!/^[1-9]\d{0,4}$/.test(given)) throw new Error(`${option}: "${given}" is not a whole number from 1 to 99999`);
   return Number(given);
 }
 
@@ -71,6 +83,9 @@ export function formatHelp(measurements: readonly string[]): string {
   --quick              fewer runs and shorter ones, under 6 minutes: for a first look, not for conclusions
   --only NAME[,NAME]   ${measurements.join(", ")}
   --runtimes LIST      of ${runtimes.join(",")}; all by default
+  --rounds N           how often each contender takes its turn, in place of 3 to 5
+  --pool-mode MODE     ${poolModes.join(" or ")}: of PgBouncer and of the gateway; session by default
+  --pgbouncer-bin PATH another PgBouncer, measured beside the installed one
   --fleet N            tenants of the fleet measurement: 1000, or 20 with --quick
   --crowd T,C,B        tenants, clients and backends of tenants-many: 1000,10000,100, or 50,500,10 with --quick
   --out FILE           every sample as JSON, by default ${defaultOut}

@@ -5,7 +5,11 @@ const beginMark = "<!-- bench:begin -->";
 const endMark = "<!-- bench:end -->";
 
 export function renderSections(sections: readonly Section[]): string {
-  return sections.map((section) => `### ${section.title}\n\n${renderTable(section.columns, section.rows)}`).join("\n\n");
+  return sections
+    .map(({ title, columns, rows, plots = [] }) =>
+      [`### ${title}`, renderTable(columns, rows), ...plots.map((plot) => `![${plot.title}](performance/${plot.file}.svg)`)].join("\n\n"),
+    )
+    .join("\n\n");
 }
 
 /** Asks of all sections in one table; "" when there are none. */

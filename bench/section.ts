@@ -7,6 +7,15 @@ export interface Ask {
   readonly met: boolean;
 }
 
+/** Bars in groups, for an SVG beside the tables. */
+export interface Plot {
+  /** Without extension. */
+  readonly file: string;
+  readonly title: string;
+  readonly unit: string;
+  readonly groups: readonly { readonly name: string; readonly bars: readonly { readonly name: string; readonly value: number }[] }[];
+}
+
 export interface Section {
   readonly name: string;
   readonly title: string;
@@ -14,6 +23,7 @@ export interface Section {
   readonly rows: readonly (readonly string[])[];
   readonly asks: readonly Ask[];
   readonly samples: unknown;
+  readonly plots?: readonly Plot[];
 }
 
 /** An ask of the form "at least" or "less than". */

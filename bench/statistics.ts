@@ -33,3 +33,10 @@ export function rotate<T>(items: readonly T[], round: number): T[] {
   const by = round % items.length;
   return [...items.slice(by), ...items.slice(0, by)];
 }
+
+/** The value that `part` of all are not above. `sorted` is in ascending order. @throws RangeError without values. */
+export function percentile(sorted: readonly number[], part: number): number {
+  const value = sorted[Math.min(sorted.length - 1, Math.floor(sorted.length * part))];
+  if (value === undefined) throw new RangeError("no values to take a percentile of");
+  return value;
+}

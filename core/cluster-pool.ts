@@ -8,6 +8,8 @@ import type { BackendDialer, BackendRequest, ClusterCounts, Lease, PooledBackend
 
 /** A backend that does not answer its reset in this time is closed. */
 const resetTimeoutMs = 10_000;
+/** Without a reason, abort() makes an error with a stack: more work than a login's cryptography. */
+const noLongerNeeded = "no longer needed";
 /**
  * Once logged in, a backend first serves those of its own database who are in line at that moment, for this many times as long as the login took:
  * where lines are long, logging in takes a fifth of the time. Whoever comes later waits for the database's next turn, as everybody else does.
@@ -417,7 +419,7 @@ export class ClusterPool<B extends PooledBackend> {
     try {
       return await Promise.race([backend.reset(), tooLate]);
     } finally {
-      answered.abort();
+      answered.abort(noLongerNeeded);
     }
   }
 

@@ -2,6 +2,7 @@
 import { Command, CommanderError } from "commander";
 import { addAccountCommands } from "./commands/account.ts";
 import { addApiKeyCommands } from "./commands/apikeys.ts";
+import { addBenchCommand } from "./commands/bench.ts";
 import { addBlueprintCommands } from "./commands/blueprints.ts";
 import { addClientCertificateCommands } from "./commands/client-certificates.ts";
 import { addCompletionCommand } from "./commands/completion.ts";
@@ -81,6 +82,7 @@ const commandGroups: readonly ((program: Command, session: CliSession) => void)[
   addQueryCommand,
   addOperationsCommands,
   addPsqlCommand,
+  addBenchCommand,
   addPgbouncerCommand,
   addCompletionCommand,
   addVersionCommand,

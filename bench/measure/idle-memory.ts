@@ -1,75 +1,124 @@
-/** Idle clients: how much memory the gateway takes for each of a thousand, in clear and under TLS. Session mode: each holds a backend. */
-import type pg from "pg";
+/** Idle clients: memory of the gateway for each of a thousand and of ten thousand, beside what an empty server of the same runtime takes. */
+import { chmod, readFile } from "node:fs/promises";
+import { createServer, type Server } from "node:net";
+import { join } from "node:path";
+import { fileURLToPath } from "node:url";
 import type { Context } from "../context.ts";
-import type { Section } from "../section.ts";
-import { pause } from "../stage/children.ts";
-import type { Contender } from "../stage/contender.ts";
-import { addTenant, connectTo, type RuntimeName, startGateway } from "../stage/gateway.ts";
+import { type Ask, ask, type Section } from "../section.ts";
+import { writeCertificate } from "../stage/certificates.ts";
+import { type Child, pause, startChild, waitFor } from "../stage/children.ts";
+import type { EmptyServerTask } from "../stage/empty-server.ts";
+import { addTenant, type RuntimeName, runtimeCommand, startGateway } from "../stage/gateway.ts";
+import type { CrowdTask } from "../stage/idle-crowd.ts";
 import { residentBytes } from "../stage/usage.ts";
 
 /** Connected before counting begins, so that the first client's one-time costs are not counted as every client's. */
-const warmUpClients = 20;
-const connectingAtOnce = 10;
+const warmUpClients = 50;
 const kibibyte = 1024;
+const wantedKib = { clear: 12, tls: 40 } as const;
+const script = (name: string) => fileURLToPath(new URL(`../stage/${name}.ts`, import.meta.url));
 
 interface IdleSample {
-  readonly name: string;
+  readonly runtime: RuntimeName;
   readonly tls: boolean;
   readonly clients: number;
-  readonly beforeBytes: number;
-  readonly afterBytes: number;
+  /** Above what the process had with the first few. */
+  readonly gatewayKib: number;
+  readonly floorKib: number;
 }
 
 export async function measureIdleMemory(context: Context): Promise<Section> {
-  const clients = context.quick ? 200 : 1000;
+  const counts = plan(context);
   const samples: IdleSample[] = [];
-  for (const tls of context.quick ? [false] : [false, true]) {
-    for (const runtime of context.runtimes) samples.push(await underRuntime(context, runtime, tls, clients));
+  for (const tls of [false, true]) {
+    for (const runtime of context.runtimes) samples.push(...(await underRuntime(context, runtime, tls, counts)));
   }
   return {
     name: "idle",
-    title: `Idle clients: memory of the gateway with ${clients.toLocaleString("en-US")}`,
-    columns: ["TLS", "runtime", "before MiB", "after MiB", "KiB per client"],
+    title: `Idle clients: memory of the gateway, ${context.poolMode} pooling`,
+    columns: ["clients", "TLS", "runtime", "KiB per client", "of an empty server's", "empty server KiB per client"],
     rows: samples.map((each) => [
+      each.clients.toLocaleString("en-US"),
       each.tls ? "yes" : "no",
-      each.name,
-      (each.beforeBytes / kibibyte ** 2).toFixed(0),
-      (each.afterBytes / kibibyte ** 2).toFixed(0),
-      ((each.afterBytes - each.beforeBytes) / kibibyte / each.clients).toFixed(1),
+      each.runtime,
+      each.gatewayKib.toFixed(1),
+      (each.gatewayKib / each.floorKib).toFixed(2),
+      each.floorKib.toFixed(1),
     ]),
-    asks: [],
+    asks: samples.map(toAsk),
     samples,
   };
 }
 
-async function underRuntime(context: Context, runtime: RuntimeName, tls: boolean, clients: number): Promise<IdleSample> {
+/** With session pooling each client holds a backend, and no server has ten thousand. */
+function plan({ quick, poolMode }: Context): number[] {
+  if (quick) return [warmUpClients, 500];
+  return poolMode === "transaction" ? [warmUpClients, 1000, 10_000] : [warmUpClients, 1000];
+}
+
+function toAsk({ runtime, tls, clients, gatewayKib, floorKib }: IdleSample): Ask {
+  const limit = Math.max(tls ? wantedKib.tls : wantedKib.clear, floorKib * 1.2);
+  const what = `memory per idle client of ${clients.toLocaleString("en-US")}, ${tls ? "TLS" : "in clear"}, ${runtime}`;
+  return ask(what, gatewayKib, "<", limit, (kib) => `${kib.toFixed(1)} KiB`);
+}
+
+async function underRuntime(context: Context, runtime: RuntimeName, tls: boolean, counts: readonly number[]): Promise<IdleSample[]> {
   context.say(`idle clients: ${runtime}${tls ? ", TLS" : ""}`);
+  const floor = await measureFloor(context, runtime, tls, counts);
   const gateway = await startGateway(`idle_${runtime}${tls ? "_tls" : ""}`, runtime, context.dir, context.server);
   try {
-    return await holdClients(await addTenant(gateway), gateway.pid, tls, clients);
+    const tenant = await addTenant(gateway, { pool_mode: context.poolMode });
+    const grown = await growWith(gateway.pid, { to: tenant, tls, counts });
+    return counts.slice(1).map((clients, i) => ({ runtime, tls, clients, gatewayKib: grown[i]!, floorKib: floor[i]! }));
   } finally {
     await gateway.stop();
   }
 }
 
-async function holdClients(tenant: Contender, pid: number, tls: boolean, clients: number): Promise<IdleSample> {
-  const open: pg.Client[] = [];
+async function measureFloor(context: Context, runtime: RuntimeName, tls: boolean, counts: readonly number[]): Promise<number[]> {
+  const sink = context.poolMode === "session" ? await openSink(join(context.dir, "sink.sock")) : undefined;
+  const task: EmptyServerTask = { tls: tls ? await readPair(context) : undefined, backend: sink?.path };
+  const [program, ...args] = runtimeCommand(runtime);
+  const child = startChild(`empty server under ${runtime}`, program, [...args, script("empty-server"), JSON.stringify(task)]);
   try {
-    await connectMany(tenant, tls, warmUpClients, open);
-    await pause(1500);
-    const beforeBytes = await residentBytes(pid);
-    await connectMany(tenant, tls, clients, open);
-    await pause(3000);
-    const afterBytes = await residentBytes(pid);
-    return { name: tenant.name, tls, clients, beforeBytes, afterBytes };
+    const port = await waitFor(child, async () => /^(\d+)\n/.exec(child.output())?.[1]);
+    return await growWith(child.pid, { to: { port: Number(port) }, tls, counts });
   } finally {
-    await Promise.all(open.map((client) => client.end().catch(() => undefined))); // measured already, whatever becomes of it
+    await child.stop(1000);
+    sink?.server.close();
   }
 }
 
-async function connectMany(tenant: Contender, tls: boolean, count: number, into: pg.Client[]): Promise<void> {
-  for (let made = 0; made < count; made += connectingAtOnce) {
-    const now = Math.min(connectingAtOnce, count - made);
-    into.push(...(await Promise.all(Array.from({ length: now }, () => connectTo(tenant, tls)))));
+async function readPair(context: Context): Promise<{ key: string; cert: string }> {
+  const { certFile, keyFile } = await writeCertificate(join(context.dir, "gateway-floor"), undefined);
+  return { cert: await readFile(certFile, "utf8"), key: await readFile(keyFile, "utf8") };
+}
+
+/** Somewhere to hold connections to. */
+async function openSink(path: string): Promise<{ readonly path: string; readonly server: Server }> {
+  const server = createServer((socket) => socket.on("error", () => socket.destroy()).resume());
+  await new Promise<void>((done) => server.listen(path, done));
+  await chmod(path, 0o777);
+  server.unref();
+  return { path, server };
+}
+
+/** KiB per client at each number of clients but the first, above what there was at the first. */
+async function growWith(pid: number, task: CrowdTask): Promise<number[]> {
+  const crowd = startChild("idle clients", process.execPath, [script("idle-crowd"), JSON.stringify(task)]);
+  try {
+    const sizes: number[] = [];
+    for (const count of task.counts) sizes.push(await sizeAt(crowd, pid, count));
+    return sizes.slice(1).map((bytes, i) => (bytes - sizes[0]!) / kibibyte / (task.counts[i + 1]! - task.counts[0]!));
+  } finally {
+    await crowd.stop(0);
   }
+}
+
+async function sizeAt(crowd: Child, pid: number, count: number): Promise<number> {
+  await waitFor(crowd, async () => (crowd.output().split("\n").includes(String(count)) ? true : undefined), 180_000);
+  await pause(3000); // what was needed for connecting only is given back
+  const bytes = await residentBytes(pid);
+  process.kill(crowd.pid, "SIGUSR2");
+  return bytes;
 }

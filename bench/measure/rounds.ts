@@ -5,10 +5,14 @@ import type { Sample } from "../stage/pgbench.ts";
 import { ratiosOf, rotate, spreadOf } from "../statistics.ts";
 
 /** Samples by contender's name, one per round. */
-export type Rounds = Readonly<Record<string, readonly Sample[]>>;
+export type Rounds<S extends Sample = Sample> = Readonly<Record<string, readonly S[]>>;
 
-export async function runRounds(contenders: readonly Contender[], rounds: number, run: (contender: Contender) => Promise<Sample>): Promise<Rounds> {
-  const samples: Record<string, Sample[]> = Object.fromEntries(contenders.map(({ name }) => [name, []]));
+export async function runRounds<S extends Sample>(
+  contenders: readonly Contender[],
+  rounds: number,
+  run: (contender: Contender) => Promise<S>,
+): Promise<Rounds<S>> {
+  const samples: Record<string, S[]> = Object.fromEntries(contenders.map(({ name }) => [name, []]));
   for (let round = 0; round < rounds; round++) {
     for (const contender of rotate(contenders, round)) samples[contender.name]!.push(await run(contender));
   }
@@ -25,12 +29,18 @@ export function ratio(rounds: Rounds, name: string, base: string): number | unde
   return ratiosOf(rates(rounds, name), rates(rounds, base)).median;
 }
 
+/** The same of CPU time per transaction. @returns undefined when either has none of its own. */
+export function cpuRatio(rounds: Rounds, name: string, base: string): number | undefined {
+  const cpu = (of: string) => (rounds[of] ?? []).flatMap((sample) => sample.cpuUs ?? []);
+  const [mine, theirs] = [cpu(name), cpu(base)];
+  return mine.length > 0 && mine.length === theirs.length ? ratiosOf(mine, theirs).median : undefined;
+}
+
 /** Rate, ratio to direct, ratio to PgBouncer with its spread, CPU per transaction. */
 export function describeRounds(rounds: Rounds, name: string): string[] {
   const rate = Math.round(spreadOf(rates(rounds, name)).median).toLocaleString("en-US");
   const toDirect = name === "direct" ? "1" : (ratio(rounds, name, "direct")?.toFixed(2) ?? "–");
-  const samples = rounds[name] ?? [];
-  const cpu = samples.flatMap((sample) => sample.cpuUs ?? []);
+  const cpu = (rounds[name] ?? []).flatMap((sample) => sample.cpuUs ?? []);
   return [rate, toDirect, describeSpread(rounds, name), cpu.length > 0 ? spreadOf(cpu).median.toFixed(0) : "–"];
 }
 

@@ -8,7 +8,7 @@ import { pause, runProgram } from "../stage/children.ts";
 import { type Contender, clientEnvironment } from "../stage/contender.ts";
 import { type Gateway, startGateway, withClient } from "../stage/gateway.ts";
 import type { PostgresServer } from "../stage/postgres.ts";
-import { createWriterTables, fillWriterTables } from "../stage/tables.ts";
+import { createTables, fillWriterTables } from "../stage/tables.ts";
 import { median, ratiosOf, rotate } from "../statistics.ts";
 
 const scale = 5;
@@ -111,7 +111,7 @@ async function runWriters(contender: Contender, clients: number, seconds: number
 async function makeTenantPair(gateway: Gateway): Promise<Pair> {
   await callApi(gateway.api, "POST", "/workspaces", { name: "bench", database: "PostgreSQL" });
   await withClient(gateway.workspace("bench"), async (client) => {
-    for (const sql of createWriterTables) await client.query(sql);
+    for (const sql of createTables) await client.query(sql);
   });
   const make = async (tenant_id: string): Promise<Contender> => {
     const made = await callApi<{ databases: { connection_string: string }[] }>(gateway.api, "POST", "/tenants", {
@@ -134,7 +134,7 @@ async function makeDirectPair(server: PostgresServer): Promise<Pair> {
     await admin.query(`CREATE DATABASE ${database} OWNER ${database}`).finally(() => admin.end());
     const contender = { name: "direct", host: "127.0.0.1", port: server.port, user: database, password, database, pid: undefined };
     await withClient(contender, async (client) => {
-      for (const sql of createWriterTables) await client.query(sql);
+      for (const sql of createTables) await client.query(sql);
       await fillWriterTables(client, scale);
     });
     return contender;

@@ -1,41 +1,46 @@
 /** Everything compared with each other, up at the same time: straight, PgBouncer, and the gateway under each runtime. */
 import type { OsUser } from "../../gateway/embedded/process.ts";
 import type { Contender } from "./contender.ts";
-import { addTenant, type RuntimeName, startGateway } from "./gateway.ts";
-import { startPgBouncer } from "./pgbouncer.ts";
+import { addTenant, type PoolMode, type RuntimeName, startGateway } from "./gateway.ts";
+import { findPgBouncer, startPgBouncer } from "./pgbouncer.ts";
 import type { PostgresServer } from "./postgres.ts";
 import { createTables, fillTables } from "./tables.ts";
 
 export interface Contenders {
-  /** Straight first, then PgBouncer where it is installed, then the gateways. */
+  /** Straight first, then PgBouncer where it is installed, then another one where it was asked for, then the gateways. */
   readonly all: readonly Contender[];
   stop(): Promise<void>;
 }
 
 const directRole = "bench_direct";
 
-export async function startContenders(
-  dir: string,
-  server: PostgresServer,
-  user: OsUser | undefined,
-  runtimes: readonly RuntimeName[],
-): Promise<Contenders> {
+export interface Stage {
+  readonly dir: string;
+  readonly server: PostgresServer;
+  readonly user: OsUser | undefined;
+  readonly runtimes: readonly RuntimeName[];
+  readonly poolMode: PoolMode;
+  readonly pgbouncerBin: string | undefined;
+}
+
+export async function startContenders(stage: Stage): Promise<Contenders> {
   const stops: (() => Promise<void>)[] = [];
   const stop = async () => {
     for (const each of stops.splice(0).reverse()) await each();
   };
   try {
-    const direct = await makeDirect(server);
+    const direct = await makeDirect(stage.server);
     const all: Contender[] = [direct];
-    const bouncer = await startPgBouncer(dir, server, direct, user);
-    if (bouncer) {
+    const programs = [await findPgBouncer(), stage.pgbouncerBin].filter((program) => program !== undefined);
+    for (const program of programs) {
+      const bouncer = await startPgBouncer({ ...stage, direct, program, isOther: program === stage.pgbouncerBin });
       stops.push(bouncer.stop);
       all.push(bouncer.contender);
     }
-    for (const runtime of runtimes) {
-      const gateway = await startGateway(runtime, runtime, dir, server);
+    for (const runtime of stage.runtimes) {
+      const gateway = await startGateway(runtime, runtime, stage.dir, stage.server);
       stops.push(gateway.stop);
-      all.push(await addTenant(gateway));
+      all.push(await addTenant(gateway, { pool_mode: stage.poolMode }));
     }
     return { all, stop };
   } catch (error) {
@@ -44,7 +49,7 @@ export async function startContenders(
   }
 }
 
-/** A database with the same tables, and a role like a tenant's: it may log in and read. */
+/** A database with the same tables, and a role like a tenant's: it may log in, read and write. */
 export async function makeDirect(server: PostgresServer): Promise<Contender> {
   const password = "bench-direct";
   const admin = await server.connect("postgres");
@@ -58,7 +63,8 @@ export async function makeDirect(server: PostgresServer): Promise<Contender> {
   try {
     for (const sql of createTables) await owner.query(sql);
     await fillTables(owner);
-    await owner.query(`GRANT SELECT ON ALL TABLES IN SCHEMA public TO ${directRole}`);
+    await owner.query(`GRANT SELECT, INSERT, UPDATE, DELETE, TRUNCATE ON ALL TABLES IN SCHEMA public TO ${directRole}`);
+    await owner.query(`GRANT USAGE ON ALL SEQUENCES IN SCHEMA public TO ${directRole}`);
   } finally {
     await owner.end();
   }

@@ -11,6 +11,8 @@ import { createTables, fillTables } from "./tables.ts";
 
 export const runtimes = ["node", "bun", "deno"] as const;
 export type RuntimeName = (typeof runtimes)[number];
+export const poolModes = ["session", "transaction"] as const;
+export type PoolMode = (typeof poolModes)[number];
 
 export interface Gateway {
   readonly runtime: RuntimeName;
@@ -33,6 +35,11 @@ interface Credentials {
 
 const root = fileURLToPath(new URL("../../", import.meta.url));
 
+/** What runs a script: the program, then its arguments. */
+export function runtimeCommand(runtime: RuntimeName): [string, ...string[]] {
+  return [join(root, "node_modules/.bin", runtime), ...(runtime === "deno" ? ["run", "-A"] : [])];
+}
+
 /** `name` sets installations of one run apart. `flags` are added to `tdb up`. */
 export async function startGateway(
   name: string,
@@ -49,12 +56,10 @@ export async function startGateway(
   const where = ["--data-dir", dataDir, "--database-url", server.url(storeDatabase), "--log-level", "warn"];
   // One address makes all connections here; limits per address are not what is measured.
   const limits = ["--ip-exempt", "127.0.0.0/8", "--api-rate-per-s", "100000", "--backend-budget", "1100", "--backend-reserve-percent", "0"];
-  const child = startChild(
-    `gateway under ${runtime}`,
-    join(root, "node_modules/.bin", runtime),
-    [...(runtime === "deno" ? ["run", "-A"] : []), join(root, "bin/tdb.js"), ...up, ...where, ...limits, ...flags],
-    { env: { PATH: `${join(root, "node_modules/.bin")}:${process.env.PATH}` } },
-  );
+  const [program, ...args] = runtimeCommand(runtime);
+  const child = startChild(`gateway under ${runtime}`, program, [...args, join(root, "bin/tdb.js"), ...up, ...where, ...limits, ...flags], {
+    env: { PATH: `${join(root, "node_modules/.bin")}:${process.env.PATH}` },
+  });
   try {
     const credentials = await waitFor(child, () => readCredentials(join(dataDir, "credentials.json")));
     return describe(runtime, child, credentials, storeDatabase);
@@ -90,9 +95,9 @@ function describe(
 }
 
 /** Makes a workspace with pgbench's tables and one tenant of it with rows in them. @returns the way to the tenant, as its application has it. */
-export async function addTenant(gateway: Gateway): Promise<Contender> {
+export async function addTenant(gateway: Gateway, settings: Readonly<Record<string, unknown>> = {}): Promise<Contender> {
   await callApi(gateway.api, "POST", "/workspaces", { name: "bench", database: "PostgreSQL" });
-  await callApi(gateway.api, "PATCH", "/workspaces/bench/settings", { max_connections: 1100 });
+  await callApi(gateway.api, "PATCH", "/workspaces/bench/settings", { max_connections: 10_000, allow_copy: true, ...settings });
   const workspace = gateway.workspace("bench");
   await withClient(workspace, async (client) => {
     for (const sql of createTables) await client.query(sql);

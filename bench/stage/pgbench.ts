@@ -1,5 +1,6 @@
 /** Runs pgbench against a contender and reads what it prints. */
 
+import { fileURLToPath } from "node:url";
 import { runProgram } from "./children.ts";
 import type { Contender } from "./contender.ts";
 import { clientEnvironment } from "./contender.ts";
@@ -7,13 +8,25 @@ import { cpuMs } from "./usage.ts";
 
 export type Protocol = "simple" | "extended" | "prepared";
 
+/** One row by its key; pgbench's TPC-B-like transaction; four reads for each update of `accounts`. */
+export type Workload = "select" | "tpcb" | "mixed";
+
+const scriptFile = (name: string) => fileURLToPath(new URL(`./scripts/${name}.sql`, import.meta.url));
+const workloads: Readonly<Record<Workload, readonly string[]>> = {
+  select: ["-S"],
+  tpcb: ["-f", scriptFile("tpcb")],
+  mixed: ["-f", `${scriptFile("read")}@4`, "-f", `${scriptFile("update")}@1`],
+};
+
 export interface PgbenchRun {
+  /** Default: select. */
+  readonly workload?: Workload;
   readonly protocol: Protocol;
   readonly clients: number;
   readonly seconds: number;
   readonly tls: boolean;
-  /** A new connection for every transaction. */
-  readonly reconnect?: boolean;
+  /** Where each transaction's latency is written: the beginning of file names. */
+  readonly logPrefix?: string;
 }
 
 export interface PgbenchResult {
@@ -40,7 +53,7 @@ export function parsePgbench(text: string): PgbenchResult {
   return { transactions, perSecond };
 }
 
-/** One run of the built-in SELECT-only script; again with more time where a busy machine took all of it for connecting. */
+/** One run; again with more time where a busy machine took all of it for connecting. */
 export async function runPgbench(contender: Contender, run: PgbenchRun): Promise<Sample> {
   for (let seconds = run.seconds; ; seconds *= 2) {
     try {
@@ -53,9 +66,10 @@ export async function runPgbench(contender: Contender, run: PgbenchRun): Promise
 
 async function runOnce(contender: Contender, run: PgbenchRun): Promise<Sample> {
   const threads = Math.min(2, run.clients);
-  const args = ["-n", "-S", "-M", run.protocol, "-c", String(run.clients), "-j", String(threads), "-T", String(run.seconds)];
+  const args = ["-n", ...workloads[run.workload ?? "select"], "-M", run.protocol, "-c", String(run.clients), "-j", String(threads)];
+  const log = run.logPrefix === undefined ? [] : ["-l", `--log-prefix=${run.logPrefix}`];
   const before = contender.pid === undefined ? 0 : await cpuMs(contender.pid);
-  const text = await runProgram("pgbench", run.reconnect ? [...args, "-C"] : args, {
+  const text = await runProgram("pgbench", [...args, "-T", String(run.seconds), ...log], {
     env: clientEnvironment(contender, run.tls),
     timeoutMs: run.seconds * 1000 + 60_000,
   });

@@ -1,4 +1,4 @@
-/** PgBouncer in session mode with SCRAM: what the gateway is compared to. Its backends come over the same Unix socket. */
+/** PgBouncer with SCRAM: what the gateway is compared to. Its backends come over the same Unix socket. */
 import { chown, writeFile } from "node:fs/promises";
 import { join } from "node:path";
 import pg from "pg";
@@ -7,6 +7,7 @@ import type { OsUser } from "../../gateway/embedded/process.ts";
 import { writeCertificate } from "./certificates.ts";
 import { runProgram, startChild, waitFor } from "./children.ts";
 import type { Contender } from "./contender.ts";
+import type { PoolMode } from "./gateway.ts";
 import { freePort, type PostgresServer } from "./postgres.ts";
 
 export interface PgBouncer {
@@ -14,16 +15,22 @@ export interface PgBouncer {
   stop(): Promise<void>;
 }
 
-/** @returns undefined where PgBouncer is not installed. */
-export async function startPgBouncer(
-  dir: string,
-  server: PostgresServer,
-  direct: Contender,
-  user: OsUser | undefined,
-): Promise<PgBouncer | undefined> {
-  const program = await findProgram();
-  if (program === undefined) return undefined;
-  const home = join(dir, "pgbouncer");
+export interface PgBouncerOptions {
+  readonly dir: string;
+  readonly server: PostgresServer;
+  readonly direct: Contender;
+  readonly user: OsUser | undefined;
+  readonly poolMode: PoolMode;
+  readonly program: string;
+  /** Not the one that is installed: known by its version. */
+  readonly isOther: boolean;
+}
+
+export async function startPgBouncer(options: PgBouncerOptions): Promise<PgBouncer> {
+  const { dir, server, direct, user, program } = options;
+  const version = await readVersion(program);
+  const name = options.isOther ? `pgbouncer-${version}` : "pgbouncer";
+  const home = join(dir, name);
   await makePrivateDir(home, user);
   const port = await freePort();
   const { certFile, keyFile } = await writeCertificate(home, user);
@@ -32,20 +39,34 @@ export async function startPgBouncer(
   // The verifier the server itself holds: PgBouncer then logs in with the client's own key and needs no password.
   const verifier = await readVerifier(server, direct.user);
   await writeFile(userFile, `"${direct.user}" "${verifier}"\n`);
-  await writeFile(configFile, configuration({ server, direct, port, certFile, keyFile, userFile }));
+  const keepsStatements = options.poolMode === "transaction" && isAtLeast(version, 1, 21);
+  await writeFile(configFile, configuration({ ...options, port, certFile, keyFile, userFile, keepsStatements }));
   if (user) for (const file of [userFile, configFile]) await chown(file, user.uid, user.gid);
-  const child = startChild("PgBouncer", program, ["-q", configFile], { user, stopSignal: "SIGINT" });
-  const contender = { ...direct, name: "pgbouncer", port, pid: child.pid };
+  const child = startChild(name, program, ["-q", configFile], { user, stopSignal: "SIGINT" });
+  const contender = { ...direct, name, port, pid: child.pid };
   await waitFor(child, () => tryLogin(contender));
   return { contender, stop: () => child.stop(5000) };
 }
 
-async function findProgram(): Promise<string | undefined> {
+/** @returns undefined where PgBouncer is not installed. */
+export async function findPgBouncer(): Promise<string | undefined> {
   for (const program of ["pgbouncer", "/usr/sbin/pgbouncer"]) {
     const version = await runProgram(program, ["--version"]).catch(() => undefined);
     if (version !== undefined) return program;
   }
   return undefined;
+}
+
+/** As in `PgBouncer 1.18.0`. @throws Error when the program cannot be run or is another. */
+async function readVersion(program: string): Promise<string> {
+  const version = /^PgBouncer (\d+\.\d+\S*)/i.exec(await runProgram(program, ["--version"]))?.[1];
+  if (version === undefined) throw new Error(`${program} is no PgBouncer`);
+  return version;
+}
+
+function isAtLeast(version: string, major: number, minor: number): boolean {
+  const [hasMajor = 0, hasMinor = 0] = version.split(".").map(Number);
+  return hasMajor > major || (hasMajor === major && hasMinor >= minor);
 }
 
 async function readVerifier(server: PostgresServer, role: string): Promise<string> {
@@ -58,14 +79,16 @@ async function readVerifier(server: PostgresServer, role: string): Promise<strin
   }
 }
 
-function configuration(input: {
-  server: PostgresServer;
-  direct: Contender;
-  port: number;
-  certFile: string;
-  keyFile: string;
-  userFile: string;
-}): string {
+interface ConfigurationInput extends PgBouncerOptions {
+  readonly port: number;
+  readonly certFile: string;
+  readonly keyFile: string;
+  readonly userFile: string;
+  /** Follows named prepared statements from backend to backend. */
+  readonly keepsStatements: boolean;
+}
+
+function configuration(input: ConfigurationInput): string {
   return `[databases]
 ${input.direct.database} = host=${input.server.socketDir} port=${input.server.port} dbname=${input.direct.database}
 [pgbouncer]
@@ -74,8 +97,8 @@ listen_port = ${input.port}
 unix_socket_dir =
 auth_type = scram-sha-256
 auth_file = ${input.userFile}
-pool_mode = session
-max_client_conn = 3000
+pool_mode = ${input.poolMode}
+${input.keepsStatements ? "max_prepared_statements = 200\n" : ""}max_client_conn = 12000
 default_pool_size = 1100
 client_tls_sslmode = allow
 client_tls_cert_file = ${input.certFile}

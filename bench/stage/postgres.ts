@@ -23,7 +23,7 @@ export interface PostgresServer {
 
 const superuser = "postgres";
 const password = "bench-superuser";
-export const maxConnections = 1200;
+export const maxConnections = 3000;
 
 /** `dir` must be searchable by `user`. */
 export async function startPostgres(dir: string, user: OsUser | undefined): Promise<PostgresServer> {

@@ -1,11 +1,11 @@
 /** Crypto on node:crypto, which all three runtimes have; PBKDF2 can be replaced where another way is faster. */
 
-import { createHash, createHmac, pbkdf2, randomBytes, timingSafeEqual } from "node:crypto";
+import { createHash, createHmac, hash, pbkdf2, randomBytes, timingSafeEqual } from "node:crypto";
 import type { Crypto } from "../../core/crypto.ts";
 import type { StreamHash } from "../../core/dumper.ts";
 
 export const nodeCrypto: Crypto = {
-  sha256: (data) => createHash("sha256").update(data).digest(),
+  sha256: (data) => hash("sha256", data, "buffer"),
   hmacSha256: (key, data) => createHmac("sha256", key).update(data).digest(),
   pbkdf2Sha256: (password, salt, iterations) =>
     new Promise((resolve, reject) => {

@@ -1,8 +1,10 @@
 /** Benchmark: reading what pgbench and the kernel say, options, and the tables written into the documentation. */
 import { describe, expect, it } from "vitest";
+import { readLatencies } from "../../bench/measure/latency.ts";
 import { medianOfLog } from "../../bench/measure/victim.ts";
 import { parseOptions } from "../../bench/options.ts";
-import { insertBetweenMarks, renderAsks, renderTable } from "../../bench/report.ts";
+import { renderSvg } from "../../bench/plot.ts";
+import { insertBetweenMarks, renderAsks, renderSections, renderTable } from "../../bench/report.ts";
 import { ask } from "../../bench/section.ts";
 import { parsePgbench } from "../../bench/stage/pgbench.ts";
 import { parseResident, parseStat } from "../../bench/stage/usage.ts";
@@ -37,6 +39,42 @@ describe("pgbench's answer", () => {
     ["has failures", pgbenchText.replace("transactions: 0 (", "transactions: 3 (")],
   ])("is refused when it %s", (_, text) => {
     expect(() => parsePgbench(text)).toThrow();
+  });
+});
+
+describe("pgbench's log of transactions", () => {
+  it("gives each transaction's latency in microseconds", () => {
+    expect(readLatencies("0 1 312 0 1700000000 123456\n0 2 298 0 1700000000 123768\n")).toEqual([312, 298]);
+  });
+});
+
+describe("a plot", () => {
+  const plot = {
+    file: "rates",
+    title: "Rates <of> PgBouncer's",
+    unit: "×",
+    groups: [
+      {
+        name: "simple, 16",
+        bars: [
+          { name: "node", value: 0.5 },
+          { name: "bun", value: 2 },
+        ],
+      },
+    ],
+  };
+
+  it("draws bars in proportion, with the line at 1 between them, and escapes what it says", () => {
+    const svg = renderSvg(plot);
+    const widths = [...svg.matchAll(/width="([\d.]+)" height="12"/g)].map((match) => Number(match[1]));
+    expect(widths).toEqual([140, 560]);
+    expect(svg).toContain('x1="410"');
+    expect(svg).toContain("Rates &lt;of&gt; PgBouncer's");
+  });
+
+  it("stands under its section's table", () => {
+    const section = { name: "a", title: "A", columns: ["x"], rows: [["1"]], asks: [], samples: [], plots: [plot] };
+    expect(renderSections([section])).toContain("\n\n![Rates <of> PgBouncer's](performance/rates.svg)");
   });
 });
 
@@ -75,12 +113,27 @@ describe("options", () => {
     expect(parseOptions([], known).crowd).toBeUndefined();
   });
 
-  it.each([[["--only", "idel"]], [["--runtimes", "python"]], [["--fast"]], [["--crowd", "10,x,1"]], [["--crowd", "10,20"]], [["--crowd", "0,1,1"]]])(
-    "refuse %j",
-    (argv) => {
-      expect(() => parseOptions(argv, known)).toThrow();
-    },
-  );
+  it("take the number of rounds, the way of pooling and another PgBouncer", () => {
+    expect(parseOptions([], known)).toMatchObject({ rounds: undefined, poolMode: "session", pgbouncerBin: undefined });
+    expect(parseOptions(["--rounds", "2", "--pool-mode", "transaction", "--pgbouncer-bin", "/opt/pgbouncer"], known)).toMatchObject({
+      rounds: 2,
+      poolMode: "transaction",
+      pgbouncerBin: "/opt/pgbouncer",
+    });
+  });
+
+  it.each([
+    [["--only", "idel"]],
+    [["--runtimes", "python"]],
+    [["--fast"]],
+    [["--crowd", "10,x,1"]],
+    [["--crowd", "10,20"]],
+    [["--crowd", "0,1,1"]],
+    [["--rounds", "0"]],
+    [["--pool-mode", "statement"]],
+  ])("refuse %j", (argv) => {
+    expect(() => parseOptions(argv, known)).toThrow();
+  });
 });
 
 describe("report", () => {

@@ -1,6 +1,6 @@
 /** Benchmark: medians, ratios by round, and the order contenders run in. */
 import { describe, expect, it } from "vitest";
-import { median, ratiosOf, rotate, spreadOf } from "../../bench/statistics.ts";
+import { median, percentile, ratiosOf, rotate, spreadOf } from "../../bench/statistics.ts";
 
 describe("median", () => {
   it.each([
@@ -41,5 +41,13 @@ describe("rotation", () => {
     const items = ["a", "b", "c"];
     expect([0, 1, 2, 3].map((round) => rotate(items, round).join(""))).toEqual(["abc", "bca", "cab", "abc"]);
     expect(rotate([], 3)).toEqual([]);
+  });
+});
+
+describe("percentiles", () => {
+  it("are the value that the part asked for is not above", () => {
+    const sorted = Array.from({ length: 200 }, (_, i) => i + 1);
+    expect([percentile(sorted, 0.5), percentile(sorted, 0.99), percentile([7], 0.99)]).toEqual([101, 199, 7]);
+    expect(() => percentile([], 0.5)).toThrow(RangeError);
   });
 });

@@ -1,10 +1,11 @@
 /** What a new user types, from an empty data directory to two tenants: run under every runtime. */
+import { spawn } from "node:child_process";
 import { once } from "node:events";
 import type pg from "pg";
 import { afterAll, beforeAll, describe, expect, it } from "vitest";
 import { type Api, makeApi } from "../e2e/support/api.ts";
 import { connect, failure, parseTarget, psql, spawnPsql, type Target } from "../e2e/support/clients.ts";
-import { collect, type GatewayProcess, type RuntimeUnderTest, startGateway } from "../e2e/support/gateway.ts";
+import { collect, type GatewayProcess, launcherOf, type RuntimeUnderTest, startGateway } from "../e2e/support/gateway.ts";
 import { until } from "../e2e/support/until.ts";
 
 export function describeFirstSteps(runtime: RuntimeUnderTest): void {
@@ -144,6 +145,21 @@ export function describeFirstSteps(runtime: RuntimeUnderTest): void {
       const client = await connect(gateway, parseTarget(body.databases[0].connection_string));
       expect((await client.query("SELECT plan FROM accounts")).rows).toEqual([]);
       await client.end();
+    });
+
+    it("is measured by tdb bench, with another way beside it", async () => {
+      const { api_url, api_key, pg_host, pg_port } = gateway.credentials;
+      const { user, password, database } = tenants.get("wayne")!;
+      const [program, ...launcher] = launcherOf(runtime);
+      const brief = ["--clients", "2", "--seconds", "1", "--rounds", "1", "--query", "SELECT name FROM accounts", "--prepared", "--json"];
+      const other = `postgresql://${user}:${password}@${pg_host}:${pg_port}/${database}?sslmode=require`;
+      const env = { ...process.env, TDB_API_URL: api_url, TDB_API_KEY: api_key, TDB_PROXY_PASSWORD: password };
+      const { code, stdout, stderr } = await collect(spawn(program, [...launcher, "bench", "wayne", "--direct", other, ...brief], { env }));
+      expect([code, stderr]).toEqual([0, ""]);
+      const { results } = JSON.parse(stdout) as { results: Record<string, string | number>[] };
+      expect(results.map(({ through }) => through)).toEqual(["gateway", "direct"]);
+      for (const { through: _, ...figures } of results)
+        for (const [name, value] of Object.entries(figures)) expect([name, Number(value) > 0]).toEqual([name, true]);
     });
 
     it("cancels pg_sleep when psql is interrupted", async () => {
