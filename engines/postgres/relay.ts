@@ -273,8 +273,7 @@ export class Relay {
         if (!this.isBusy) this.#runningSinceMs = this.#deps.nowMs();
         this.#executing++;
         if (!this.#described) this.#trustsDescriptions = true;
-        this.#guard.readExecute(body);
-        return forward;
+        return this.#guard.readExecute(body) ?? forward;
       case F.Sync:
         if (this.#copyingIn) return forward; // a backend in copy-in mode ignores Sync
         this.#unsynced = false;
@@ -425,7 +424,7 @@ export class Relay {
   }
 
   #onReady(status: number): Verdict {
-    this.#replies.ready(status === transactionStatus.idle);
+    this.#replies.ready(status);
     this.#traffic.queries++;
     this.#status = status;
     this.#rows.reset();

@@ -1,5 +1,5 @@
 /** What the backend still owes, in order: a queue, because clients pipeline. And what of it has been carried out. */
-import { backend as B } from "./message-types.ts";
+import { backend as B, transactionStatus } from "./message-types.ts";
 import { type Deed, StatementKinds } from "./statement-kinds.ts";
 
 /** Query, Sync and FunctionCall are requests: each is answered with ReadyForQuery. */
@@ -21,6 +21,7 @@ const shared = {
   sync: { kind: "sync", next: 0 },
   function: { kind: "function", next: 0 },
   bind: { kind: "bind", next: 0 },
+  bindUnnamed: { kind: "bind", portal: "", next: 0 },
   describe: { kind: "describe", next: 0 },
   close: { kind: "close", next: 0 },
   execute: { kind: "execute", next: 0 },
@@ -46,7 +47,10 @@ export class Replies {
   /** Found out of the statement that runs now; what is behind it can only add to it. */
   #mayWrite = false;
   /** As of the last ReadyForQuery. */
-  #inTransaction = false;
+  #status: number = transactionStatus.idle;
+  #queriesOwed = 0;
+  /** Since the last Query; behind a Sync only where that was confirmed. */
+  #unnamedBound = false;
 
   /** A message whose names are not read, or that has none. */
   push(kind: keyof typeof shared): void {
@@ -83,6 +87,14 @@ export class Replies {
     return this.#mayWrite;
   }
 
+  /**
+   * What a simple query that failed leaves in its transaction is an unnamed portal whose statement is gone. PostgreSQL 18 reads it all the same
+   * when told to execute it, and the whole server goes down; so no Execute may reach it.
+   */
+  get unnamedIsStale(): boolean {
+    return !this.#unnamedBound && (this.#queriesOwed > 0 || this.#status === transactionStatus.failed);
+  }
+
   /** The portal whose rows come now; undefined for a simple query's. */
   get portal(): string | undefined {
     return this.#at(0)?.portal;
@@ -110,10 +122,10 @@ export class Replies {
     }
   }
 
-  /** ReadyForQuery: everything up to the request it answers is done. `isIdle`: no transaction is open. */
-  ready(isIdle = false): void {
-    this.#inTransaction = !isIdle;
-    if (isIdle) this.#kinds.transactionEnded();
+  /** ReadyForQuery: everything up to the request it answers is done. */
+  ready(status: number = transactionStatus.open): void {
+    this.#status = status;
+    if (status === transactionStatus.idle) this.#kinds.transactionEnded();
     for (let done = this.#take(); done; done = this.#take()) {
       if (!isRequest(done)) continue;
       this.owed--;
@@ -139,7 +151,7 @@ export class Replies {
     for (let at = 0; !isLast; at++) {
       const reply = this.#at(at);
       if (!reply) return false;
-      isLast = !this.#inTransaction && (reply.kind === "sync" || (at === 0 && isRequest(reply)));
+      isLast = this.#status === transactionStatus.idle && (reply.kind === "sync" || (at === 0 && isRequest(reply)));
       if (reply.kind === "parse" && reply.statement && kinds.hasStatement(reply.statement)) return false; // it will fail
       for (let i = reply.next, deeds = deedsOf(reply, kinds); i < deeds.length; i++) {
         const deed = deeds[i] as Deed;
@@ -164,6 +176,7 @@ export class Replies {
 
   #confirmed(front: Reply): void {
     carryOut(front, this.#kinds);
+    if (front.kind === "bind" && front.portal === "" && this.#queriesOwed === 0) this.#unnamedBound = true;
     this.#take();
   }
 
@@ -190,6 +203,9 @@ export class Replies {
     if (this.#skipping && reply.kind !== "sync") return;
     this.#skipping = false;
     if (isRequest(reply)) this.owed++;
+    if (reply.kind === "query") this.#queriesOwed++;
+    if (reply.kind === "query" || reply.kind === "sync") this.#unnamedBound = false;
+    if (reply.kind === "bind" && reply.portal === "") this.#unnamedBound = true;
     const ring = this.#ring;
     if (this.#count === ring.length) {
       this.#ring = [...ring.slice(this.#head), ...ring.slice(0, this.#head), ...new Array<undefined>(ring.length).fill(undefined)];
@@ -202,6 +218,7 @@ export class Replies {
     const reply = this.#at(0);
     if (!reply) return undefined;
     this.#mayWrite = false;
+    if (reply.kind === "query") this.#queriesOwed--;
     this.#ring[this.#head] = undefined;
     this.#head = (this.#head + 1) & (this.#ring.length - 1);
     this.#count--;

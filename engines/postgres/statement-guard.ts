@@ -3,7 +3,7 @@ import type { GatewayError } from "../../core/errors.ts";
 import type { DatabaseSettings } from "../../core/model.ts";
 import { decodeErrorFields, type ErrorFields } from "./backend.ts";
 import { fromUtf8, readable } from "./bytes.ts";
-import { decodeParse, describesPortal, encodeParse, encodeQuery, nameAt, nextString } from "./frontend.ts";
+import { decodeParse, describesPortal, encodeParse, encodeQuery, failingExecute, nameAt, nextString } from "./frontend.ts";
 import { frontend as F } from "./message-types.ts";
 import { copyRefusal, ddlRefusal, encodeRefusal, raisingSql } from "./refusal.ts";
 import type { Replies } from "./replies.ts";
@@ -48,8 +48,7 @@ export class StatementGuard {
   /** Whether the body of this message must be whole to be read. */
   wants(type: number): boolean {
     if (type === F.Query) return this.#readsSql;
-    if (type === F.Bind) return this.#ddlStatements.size > 0 || this.limitsRows;
-    return type === F.Parse || type === F.Close || (type === F.Execute && this.limitsRows);
+    return type === F.Parse || type === F.Bind || type === F.Execute || type === F.Close;
   }
 
   /**
@@ -92,8 +91,8 @@ export class StatementGuard {
   }
 
   readBind(body: Uint8Array): void {
-    if (!this.wants(F.Bind)) {
-      this.#replies.push("bind");
+    if (!this.limitsRows && this.#ddlStatements.size === 0) {
+      this.#replies.push(body[0] === 0 ? "bindUnnamed" : "bind");
       return;
     }
     const statement = nameAt(body, nextString(body, 0));
@@ -101,9 +100,12 @@ export class StatementGuard {
     this.#replies.pushBind(nameAt(body, 0), statement);
   }
 
-  readExecute(body: Uint8Array): void {
+  /** @returns as readParse */
+  readExecute(body: Uint8Array): Uint8Array | undefined {
+    const replacement = body[0] === 0 && this.#replies.unnamedIsStale ? failingExecute : undefined;
     if (this.limitsRows) this.#replies.pushExecute(nameAt(body, 0));
     else this.#replies.push("execute");
+    return replacement;
   }
 
   /** Describe and Close; of Flush nothing is to be known. */
