@@ -37,6 +37,34 @@ export async function authorize(identity: Identity, deps: AuthorizeDeps): Promis
   };
 }
 
+/** Judges a certificate that a client showed (DER) against those a project trusts (PEM). */
+export type JudgeCertificate = (trustedPem: string, shown: Uint8Array, wallMs: number) => Promise<boolean>;
+
+export interface CertificateDeps {
+  readonly directory: Directory;
+  readonly wallMs: number;
+  /** Without it, no certificate is trusted. */
+  readonly isTrusted?: JudgeCertificate | undefined;
+}
+
+/**
+ * What a project demands beside the password, on the listeners of all engines. Told only to whoever has proven a password: it is nobody else's
+ * business. `remedy` names the options of this engine's clients.
+ * @throws {GatewayError} client_certificate_required, store_unavailable.
+ */
+export async function assertClientCertificate(
+  projectId: string,
+  shown: Uint8Array | undefined,
+  remedy: string,
+  deps: CertificateDeps,
+): Promise<void> {
+  const trusted = (await deps.directory.findProjectKeys(projectId))?.clientCertificates;
+  if (trusted === undefined) return;
+  if (shown && (await deps.isTrusted?.(trusted, shown, deps.wallMs))) return;
+  const problem = shown ? "does not trust the certificate this client shows" : `requires a client certificate: connect over TLS with ${remedy}`;
+  throw new GatewayError("client_certificate_required", `project "${projectId}" ${problem}`);
+}
+
 /** Looked at again every now and then, should word of the change be late. */
 const lookAgainMs = 500;
 

@@ -2,7 +2,7 @@
  * What a listener that authenticates, detects and redirects asks the core: is this address welcome, whose secret is this, and what is the
  * client to be told. The engine speaks its protocol; every decision and every message is made here, the same for all engines.
  */
-import { assertNotRefused, redirectFor } from "./authorize.ts";
+import { assertClientCertificate, assertNotRefused, type JudgeCertificate, redirectFor } from "./authorize.ts";
 import type { BanTracker } from "./ban.ts";
 import type { BytePipe, TlsServerContext } from "./byte-pipe.ts";
 import type { Clock } from "./clock.ts";
@@ -43,6 +43,8 @@ export interface DoormanDeps {
   findCredential(lookupHash: string): Promise<Credential | undefined>;
   /** Database names a credential reaches, as clients spell them, at most 1000. */
   listDatabases(credential: Credential): Promise<readonly string[]>;
+  /** Default: no client certificate is trusted. */
+  readonly isTrusted?: JudgeCertificate | undefined;
   /** How long a listener that speaks first waits for a client of another protocol to do so: mysql_greeting_delay_ms. */
   readonly greetingDelayMs: () => number;
   /** The port of each protocol's listener that is on, for "connect to MySQL on port 3306". */
@@ -171,13 +173,13 @@ export class Visit {
 
   /**
    * A secret in clear (over TLS, or loopback), for user = project id. `databaseName` narrows nothing: the secret is found by its keyed hash.
-   * @throws {GatewayError} auth_failed, counted against the address; store_unavailable.
+   * @throws {GatewayError} auth_failed, counted against the address; client_certificate_required; store_unavailable.
    */
   async verifySecret(user: string, secret: string, databaseName: string): Promise<Identity> {
     this.#session.describe(printable(user), printable(databaseName));
     const credential = await this.#deps.findCredential(this.#deps.secrets.lookupHash(secret));
     if (credential?.projectId !== user || !this.#isGood(credential, secret)) throw this.#fail(user);
-    return this.#succeed(credential, databaseName);
+    return await this.#succeed(credential, databaseName);
   }
 
   /**
@@ -188,7 +190,7 @@ export class Visit {
     this.#session.describe(printable(user), "");
     const credential = await this.#deps.findCredential(this.#deps.secrets.lookupHash(secret));
     if (!credential || !this.#isGood(credential, secret)) throw this.#fail(user);
-    return this.#succeed(credential, "");
+    return await this.#succeed(credential, "");
   }
 
   /**
@@ -204,7 +206,7 @@ export class Visit {
     const route = isProjectId(user) ? await this.#deps.directory.findRoute(user, parseDatabaseName(databaseName) ? databaseName : "") : undefined;
     const found = route && findMatch(route, matches, this.#deps.clock.wallMs());
     if (!found) throw this.#fail(user);
-    return { identity: this.#succeed(found.credential, databaseName), verifier: found.verifier };
+    return { identity: await this.#succeed(found.credential, databaseName), verifier: found.verifier };
   }
 
   /**
@@ -245,9 +247,20 @@ export class Visit {
     return verifier !== undefined && (verifier.validUntil === undefined || verifier.validUntil > now) && isUsable(credential, now);
   }
 
-  #succeed(credential: Credential, databaseName: string): Identity {
-    this.#deps.bans.recordSuccess(this.#admission.addressKey);
+  /** @throws {GatewayError} client_certificate_required, counted as this visit's outcome. */
+  async #succeed(credential: Credential, databaseName: string): Promise<Identity> {
+    const { bans, clock, directory, isTrusted } = this.#deps;
+    bans.recordSuccess(this.#admission.addressKey);
     const identity = { projectId: credential.projectId, credential, databaseName };
+    try {
+      await assertClientCertificate(credential.projectId, this.#client?.tls?.clientCertificate, "one", {
+        directory,
+        wallMs: clock.wallMs(),
+        isTrusted,
+      });
+    } catch (error) {
+      throw error instanceof GatewayError && error.kind === "client_certificate_required" ? this.#count(error) : error;
+    }
     this.#session.identify(this.engine, identity);
     return identity;
   }

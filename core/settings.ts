@@ -342,7 +342,7 @@ export const settings = {
     type: "bool",
     default: false,
     reload: false,
-    help: "Ask PostgreSQL clients for a certificate, so that projects can demand one (mTLS). Those that show none come in as before elsewhere.",
+    help: "Ask clients for a certificate, on every listener but the API's, so that projects can demand one (mTLS). Those that show none come in as before elsewhere.",
   },
   "tls.names": {
     type: "name list",

@@ -10,6 +10,7 @@ import type { Entrance } from "./entrance.ts";
 import { type OpenPort, openPort } from "./open-port.ts";
 import type { Runtime } from "./runtime/runtime.ts";
 import type { CredentialLookup } from "./store/credential-lookup.ts";
+import { isTrusted } from "./tls/client-trust.ts";
 
 /** A new engine is a folder in engines/, a port in the settings table and a line here. */
 const registry = [
@@ -57,6 +58,7 @@ function doormanDeps({ entrance, tls, lookup, ports }: RedirectListenersDeps): D
     secrets,
     tls,
     tlsRequired: () => entrance.config["tls.required"],
+    isTrusted,
     findCredential: (lookupHash) => lookup.findCredential(lookupHash),
     listDatabases: (credential) => lookup.listDatabases(credential),
     greetingDelayMs: () => entrance.config.mysql_greeting_delay_ms,

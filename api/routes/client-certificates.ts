@@ -1,4 +1,4 @@
-/** Client certificates (mTLS) a project demands on the PostgreSQL port, in addition to the password. */
+/** Client certificates (mTLS) a project demands of its clients, in addition to the password. */
 import { z } from "@hono/zod-openapi";
 import type { ClientCertificate } from "../../core/control-plane.ts";
 import { endpoint } from "../endpoint.ts";
@@ -68,7 +68,7 @@ const put = endpoint(
     tags,
     summary: "Demand a client certificate of everybody who connects to the project's databases",
     description:
-      "In addition to the password, on the PostgreSQL port, for new connections at once; open ones go on. Replaces what was demanded before. The gateway must ask clients for certificates: `tls.client_certificates`.",
+      "In addition to the password, on the ports of all engines, for new connections at once; open ones go on. Replaces what was demanded before. The gateway must ask clients for certificates: `tls.client_certificates`.",
     request: { params, body: { required: true, content: { "application/json": { schema: Body } } } },
     responses: { 200: answer(200, "The certificates", fields) },
   },

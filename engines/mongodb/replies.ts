@@ -11,7 +11,15 @@ export type Step = "login" | "command";
 /** What the client may not have. The rest, where to go and when to come back, is 8000, which hosted MongoDB proxies use for their own. */
 const deniedKinds: readonly RefusalKind[] = ["scope_denied", "no_such_database", "revoked"];
 /** Who comes in at all: a failed login where there is one. */
-const doorKinds: readonly RefusalKind[] = ["auth_failed", "tls_required", "ip_banned", "ip_connections", "ip_rate", "protocol_violation"];
+const doorKinds: readonly RefusalKind[] = [
+  "auth_failed",
+  "tls_required",
+  "client_certificate_required",
+  "ip_banned",
+  "ip_connections",
+  "ip_rate",
+  "protocol_violation",
+];
 
 export function failure(code: ErrorCode, errmsg: string): Document {
   return { ok: 0, errmsg, code, codeName: codeNames[code] };

@@ -13,6 +13,7 @@ const unknownError: Numbers = [1105, "HY000"];
 const numbers: Partial<Record<RefusalKind, Numbers>> = {
   auth_failed: accessDenied,
   tls_required: accessDenied,
+  client_certificate_required: accessDenied,
   revoked: accessDenied,
   scope_denied: [1044, "42000"],
   wrong_engine: badDatabase,

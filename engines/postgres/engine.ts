@@ -1,11 +1,11 @@
 /** PostgreSQL as the data path sees it: ties start-up, authentication, pool and relay together. */
-import { authorize } from "../../core/authorize.ts";
+import { assertClientCertificate, authorize, type JudgeCertificate } from "../../core/authorize.ts";
 import type { TlsServerContext } from "../../core/byte-pipe.ts";
 import type { Clock } from "../../core/clock.ts";
 import type { Directory } from "../../core/directory.ts";
 import type { CancelCall, FullEngine, LoginRequest } from "../../core/engine.ts";
 import { GatewayError } from "../../core/errors.ts";
-import type { Grant, Identity } from "../../core/identity.ts";
+import type { Grant } from "../../core/identity.ts";
 import { isLoopback } from "../../core/limit.ts";
 import type { LiveDatabases } from "../../core/live.ts";
 import type { Log } from "../../core/log.ts";
@@ -42,8 +42,8 @@ export interface PostgresEngineDeps {
   readonly tls: TlsServerContext | undefined;
   /** From whom TLS is demanded. */
   readonly tlsRequired: () => "remote" | "always" | "never";
-  /** Whether a certificate (DER) is one of these, or issued by one of these (PEM). Default: none is. */
-  readonly isTrusted?: (trustedPem: string, shown: Uint8Array, wallMs: number) => Promise<boolean>;
+  /** Default: no client certificate is trusted. */
+  readonly isTrusted?: JudgeCertificate | undefined;
   /** The port of each protocol's listener that is on, for clients that came to the wrong one; undefined: none is named. */
   readonly ports?: () => Partial<Record<EngineName, number>>;
   /** Whether a pooler that lends its connections by transaction stands before a cluster: two of them cannot keep a session's settings. */
@@ -80,7 +80,12 @@ export function createPostgresEngine(deps: PostgresEngineDeps): FullEngine<Postg
     async authenticate(login) {
       assertTls(login, deps.tlsRequired());
       const identity = await authenticate(login.reader, login.startup, deps);
-      await assertClientCertificate(login, identity, deps);
+      const { directory, clock, isTrusted } = deps;
+      await assertClientCertificate(identity.projectId, login.client.tls?.clientCertificate, "sslcert and sslkey", {
+        directory,
+        wallMs: clock.wallMs(),
+        isTrusted,
+      });
       return identity;
     },
 
@@ -195,18 +200,6 @@ async function turnAway(reader: PipeReader, deps: PostgresEngineDeps, signal: Ab
     reader.pipe.end(); // before a refusal in PostgreSQL's words follows
   }
   throw new GatewayError("protocol_violation", `this client speaks ${protocol}, not PostgreSQL`);
-}
-
-/** Told only to whoever has proven a password: what a project demands is nobody else's business. */
-async function assertClientCertificate(login: PostgresLogin, { projectId }: Identity, deps: PostgresEngineDeps): Promise<void> {
-  const trusted = (await deps.directory.findProjectKeys(projectId))?.clientCertificates;
-  if (trusted === undefined) return;
-  const shown = login.client.tls?.clientCertificate;
-  if (shown && (await deps.isTrusted?.(trusted, shown, deps.clock.wallMs()))) return;
-  const problem = shown
-    ? "does not trust the certificate this client shows"
-    : "requires a client certificate: connect over TLS with sslcert and sslkey";
-  throw new GatewayError("client_certificate_required", `project "${projectId}" ${problem}`);
 }
 
 /** Refuses plaintext before any password is asked for. */

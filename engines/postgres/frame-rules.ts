@@ -3,8 +3,8 @@ import { frontend as F } from "./message-types.ts";
 
 /** Frames above this are passed on unread: the database refuses what it must. */
 export const inspectionBytes = 64 * 1024;
-/** Describe's first byte: a portal, not a prepared statement. */
-export const describesPortal = 0x50;
+/** Of larger frames this much is waited for: names, and what a statement begins with. */
+const beginningBytes = 4096;
 /** PostgreSQL's own largest message (MaxAllocSize − 1). */
 const maxFrameBytes = 0x3fffffff;
 
@@ -14,6 +14,11 @@ const clientTypes = new Set<number>(Object.values(F).filter((type) => type !== F
 export function frameViolation(type: number, length: number): string | undefined {
   if (!clientTypes.has(type)) return `invalid frontend message type ${type}`;
   return length < 4 || length > maxFrameBytes ? "invalid message length" : undefined;
+}
+
+/** How much of a frame of this size must be there for it to be read. */
+export function neededBytes(total: number): number {
+  return total <= inspectionBytes ? total : beginningBytes;
 }
 
 /** Whether an ErrorResponse ends the connection: its second field, V, is the severity that is never translated. */

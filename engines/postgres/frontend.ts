@@ -45,6 +45,9 @@ export const failingParse: Uint8Array = new MessageWriter()
   .end()
   .finish();
 
+/** Of a portal that nobody has bound. */
+export const failingExecute: Uint8Array = new MessageWriter().begin(frontend.Execute).cstring("unnamed, not bound").uint32(0).end().finish();
+
 export function encodeTerminate(): Uint8Array {
   return Uint8Array.of(frontend.Terminate, 0, 0, 0, 4);
 }
@@ -82,13 +85,24 @@ export function encodeParse(parse: Parse, sql: string): Uint8Array {
   return new MessageWriter(body.length + 5).begin(frontend.Parse).bytes(body).end().finish();
 }
 
-/** The names at the head of Bind: portal, then prepared statement. @throws {GatewayError} protocol_violation */
-export function decodeBindNames(body: Uint8Array): { portal: Uint8Array; statement: Uint8Array } {
-  const reader = new BodyReader(body, "Bind");
-  return { portal: reader.cstringBytes(), statement: reader.cstringBytes() };
+/** The first byte of a Describe or Close: a portal, not a prepared statement. */
+export const describesPortal = 0x50;
+
+/**
+ * The name of a statement or portal that begins `at`, as a map key, byte for byte; PostgreSQL compares the first 63. A name that does not end
+ * is what is there of it: PostgreSQL refuses such a message, or the rest is still to come.
+ */
+export function nameAt(body: Uint8Array, at: number): string {
+  const end = nextString(body, at);
+  return nameOf(body.subarray(at, body[end - 1] === 0 ? end - 1 : end));
 }
 
-/** The portal at the head of Execute. @throws {GatewayError} protocol_violation */
-export function decodeExecutePortal(body: Uint8Array): Uint8Array {
-  return new BodyReader(body, "Execute").cstringBytes();
+/** Behind the NUL of the string that begins `at`. Of Bind: portal, then prepared statement. */
+export function nextString(body: Uint8Array, at: number): number {
+  const end = body.indexOf(0, at);
+  return end < 0 ? body.length : end + 1;
+}
+
+export function nameOf(bytes: Uint8Array): string {
+  return String.fromCharCode(...bytes.subarray(0, 63));
 }

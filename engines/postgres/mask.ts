@@ -1,6 +1,6 @@
 /** Statements as the query log shows them: literals and comments taken out, and one fingerprint for all that differ in nothing else. Linear, never throws. */
 import type { MaskedStatement } from "../../core/query-log.ts";
-import { isWordStart, skipBlockComment, skipDollar, skipLine, skipQuoted, wordEnd } from "./statement.ts";
+import { isWordStart, skipBlockComment, skipDollar, skipLine, skipQuoted, wordEnd } from "./lexemes.ts";
 
 const question = 0x3f;
 const space = 0x20;

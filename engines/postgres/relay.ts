@@ -5,17 +5,17 @@ import { GatewayError } from "../../core/errors.ts";
 import { Traffic } from "../../core/wire-metrics.ts";
 import { decodeErrorFields } from "./backend.ts";
 import { concatBytes, readable, readUint32 } from "./bytes.ts";
-import { describesPortal, frameViolation, inspectionBytes, isFatal } from "./frame-rules.ts";
-import { encodeCopyFail, encodeQuery, encodeSync, failingParse } from "./frontend.ts";
+import { frameViolation, inspectionBytes, isFatal, neededBytes } from "./frame-rules.ts";
+import { describesPortal, encodeCopyFail, encodeQuery, encodeSync, failingParse } from "./frontend.ts";
 import { backend as B, frontend as F, transactionStatus } from "./message-types.ts";
 import { Pauses } from "./pause.ts";
 import { refreshPlans } from "./refresh-plans.ts";
 import { asFatal, backendLost, copyRefusal, encodeRefusal, raisingSql } from "./refusal.ts";
 import { announce, forward, type Override, type RelayDeps, type RelayEnd, stop, swallow, type Verdict } from "./relay-terms.ts";
-import { Replies } from "./replies.ts";
-import { SharedBackend } from "./shared/shared-backend.ts";
+import { bringsForward, Replies } from "./replies.ts";
 import { exceeds, nearly, RowBudget, rowNotice, tooManyRows } from "./row-budget.ts";
-import { StatementGuard } from "./statement-guard.ts";
+import { SharedBackend } from "./shared/shared-backend.ts";
+import { type QueryReading, StatementGuard } from "./statement-guard.ts";
 import { endsStatement, StatementLog } from "./statement-log.ts";
 
 /** How long a cancelled statement may go on before both sides are closed. */
@@ -86,7 +86,7 @@ export class Relay {
     this.#client = deps.client;
     this.#backend = deps.backend.pipe;
     this.#rows = new RowBudget(this.#replies, deps.parameters);
-    this.#guard = new StatementGuard(deps.settings, deps.refuseDdl);
+    this.#guard = new StatementGuard(deps.settings, deps.refuseDdl, this.#replies);
     this.#traffic = deps.traffic ?? new Traffic();
     this.#log = deps.journal && new StatementLog(deps.journal, deps.backend.parameters);
     this.#activeAtMs = deps.nowMs();
@@ -237,7 +237,7 @@ export class Relay {
       }
       const total = length + 1;
       const isWhole = chunk.length - at >= total;
-      if (!isWhole && total <= inspectionBytes && (this.#guard.wants(type) || this.#log?.wants(type))) break;
+      if (!isWhole && chunk.length - at < neededBytes(total) && (this.#guard.wants(type) || this.#log?.wants(type))) break;
       this.#log?.client(type, chunk, at + 5, isWhole ? at + total : chunk.length, isWhole);
       const verdict =
         type === F.Query
@@ -271,15 +271,14 @@ export class Relay {
       case F.Bind:
         this.#unsynced = true;
         this.#described = false;
-        if (isWhole) this.#guard.readBind(body);
+        this.#guard.readBind(body);
         return forward;
       case F.Execute:
         this.#unsynced = true;
         if (!this.isBusy) this.#runningSinceMs = this.#deps.nowMs();
         this.#executing++;
         if (!this.#described) this.#trustsDescriptions = true;
-        if (this.#guard.limitsRows) this.#replies.pushExecute(isWhole && this.#guard.readExecute(body));
-        return forward;
+        return this.#guard.readExecute(body) ?? forward;
       case F.Sync:
         if (this.#copyingIn) return forward; // a backend in copy-in mode ignores Sync
         this.#unsynced = false;
@@ -300,20 +299,21 @@ export class Relay {
       default:
         this.#unsynced = true; // Describe, Close, Flush
         if (type === F.Describe && body[0] === describesPortal) this.#described = true;
+        this.#guard.readOther(type, body);
         return forward;
     }
   }
 
   /** The one client message with no view made of its body: on some runtimes a view costs as much as reading it. */
   #onQuery(chunk: Uint8Array, from: number, to: number): Verdict {
-    const { replacement, writes } = this.#guard.readQuery(chunk, from, to);
-    this.#owe("query", this.#guard.limitsRows ? writes : undefined);
+    const { replacement, deeds } = this.#guard.readQuery(chunk, from, to);
+    this.#owe("query", deeds);
     return replacement ?? forward;
   }
 
-  #owe(kind: "query" | "sync" | "function", writes?: readonly boolean[]): void {
+  #owe(kind: "query" | "sync" | "function", deeds?: QueryReading["deeds"]): void {
     if (!this.isBusy) this.#runningSinceMs = this.#deps.nowMs();
-    if (writes) this.#replies.pushQuery(writes);
+    if (deeds) this.#replies.pushQuery(deeds);
     else this.#replies.push(kind);
   }
 
@@ -372,6 +372,7 @@ export class Relay {
   }
 
   #onBackendFrame(type: number, body: Uint8Array | undefined, total: number): Verdict {
+    if (bringsForward[type] === 1) this.#replies.heard(type);
     if (this.#override) {
       if (type === B.ParameterStatus) this.#deps.backend.noteParameter(body);
       if (type === B.ParameterStatus || type === B.NoticeResponse || type === B.NotificationResponse) return forward;
@@ -386,11 +387,10 @@ export class Relay {
       case B.EmptyQueryResponse:
         this.#rows.reset();
         this.#copyingIn = false;
-        this.#replies.statementDone();
         this.#executed(1);
         return forward;
       case B.PortalSuspended:
-        this.#replies.statementDone();
+        this.#rows.suspend();
         this.#executed(1);
         return forward;
       case B.BindComplete:
@@ -429,7 +429,7 @@ export class Relay {
   }
 
   #onReady(status: number): Verdict {
-    this.#replies.ready();
+    this.#replies.ready(status);
     this.#traffic.queries++;
     this.#status = status;
     this.#rows.reset();
@@ -461,9 +461,10 @@ export class Relay {
 
   #wordError(body: Uint8Array): Verdict {
     const worded = this.#guard.wordError(body, this.#timeout?.error);
-    if (worded) this.#traffic.refused(worded.error.kind);
-    if (worded && worded.error === this.#timeout?.error) this.#timeout = undefined;
-    return worded?.bytes ?? forward;
+    if (!worded) return forward;
+    this.#traffic.refused(worded.error.kind);
+    if (worded.error === this.#timeout?.error) this.#timeout = undefined;
+    return worded.bytes;
   }
 
   #onCopyIn(): Verdict {
@@ -505,7 +506,6 @@ export class Relay {
       // What the client pipelines behind it up to its Sync must be skipped, and what ran before it undone, as after an error of PostgreSQL's own.
       if (this.#unsynced && this.#replies.owed === 0) this.#backend.write(failingParse);
       this.#log?.failed(override.error.sqlstate);
-      this.#replies.statementDone();
       this.#executed(this.#executing);
       return encodeRefusal(override.error);
     }
@@ -519,8 +519,8 @@ export class Relay {
       this.#onReady(status);
       return concatBytes(encodeRefusal(override.error), Uint8Array.of(B.ReadyForQuery, 0, 0, 0, 5, status));
     }
-    if (override.stage === "ready" && status === transactionStatus.open) {
-      // The statement ended before it could be cancelled; PostgreSQL would have failed the transaction, so it is failed now.
+    if (override.stage === "ready" && status === transactionStatus.open && this.#replies.owed === 1) {
+      // It ended before it could be cancelled: the transaction is failed now, as PostgreSQL would have. What is pipelined already only reads.
       override.stage = "poison";
       this.#backend.write(encodeQuery(raisingSql(override.error)));
       return swallow;

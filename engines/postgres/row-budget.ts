@@ -18,6 +18,9 @@ export class RowBudget {
   readonly #replies: Replies;
   #wantsNotice = false;
   #rows = 0;
+  /** Whose rows these are, and that it was left in the middle: another portal's may come now. */
+  #portal: string | undefined;
+  #isSuspended = false;
   /** Messages of the running COPY that are no rows: the header line of a text format. */
   #headers = 0;
   #copiesBinary = false;
@@ -31,6 +34,12 @@ export class RowBudget {
   reset(): void {
     this.#rows = 0;
     this.#headers = 0;
+    this.#isSuspended = false;
+  }
+
+  /** A portal has sent as many rows as were asked for, and may be asked for more. */
+  suspend(): void {
+    this.#isSuspended = true;
   }
 
   copyBegins(isBinary: boolean, hasHeader: boolean): void {
@@ -49,6 +58,11 @@ export class RowBudget {
   }
 
   countRow(limit: number): typeof fits | typeof nearly | typeof exceeds {
+    if (this.#isSuspended) {
+      this.#isSuspended = false;
+      if (this.#replies.portal !== this.#portal) this.#rows = 0;
+    }
+    if (this.#rows === 0) this.#portal = this.#replies.portal;
     if (++this.#rows > limit) return this.#replies.mayWrite ? fits : exceeds;
     const isNear = this.#wantsNotice && this.#rows === Math.max(1, Math.floor(limit * noticePart)) && !this.#replies.mayWrite;
     return isNear ? nearly : fits;

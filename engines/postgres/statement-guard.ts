@@ -3,38 +3,40 @@ import type { GatewayError } from "../../core/errors.ts";
 import type { DatabaseSettings } from "../../core/model.ts";
 import { decodeErrorFields, type ErrorFields } from "./backend.ts";
 import { fromUtf8, readable } from "./bytes.ts";
-import { decodeBindNames, decodeExecutePortal, decodeParse, encodeParse, encodeQuery } from "./frontend.ts";
+import { decodeParse, describesPortal, encodeParse, encodeQuery, failingExecute, nameAt, nextString } from "./frontend.ts";
 import { frontend as F } from "./message-types.ts";
 import { copyRefusal, ddlRefusal, encodeRefusal, raisingSql } from "./refusal.ts";
+import type { Replies } from "./replies.ts";
 import { ddlCertain, ddlNone, type StatementSummary, summarize } from "./statement.ts";
+import { type Deed, isNaming } from "./statement-kinds.ts";
 
-/** Prepared statements whose kind is remembered, per session. */
-const maxNames = 10_000;
+/** Prepared statements remembered as DDL, per session. */
 const maxDdlNames = 1000;
 
 export interface QueryReading {
   /** Sent to the backend instead; undefined = the message as it came. */
   readonly replacement: Uint8Array | undefined;
-  /** For each statement, whether it writes: row limits do not apply to those. */
-  readonly writes: readonly boolean[];
+  /** Of each statement: row limits do not apply to those that write. Undefined where the text was not read, or nobody needs to know. */
+  readonly deeds: readonly Deed[] | undefined;
 }
 
-const unread: QueryReading = { replacement: undefined, writes: [] };
-const writesUnseen: QueryReading = { replacement: undefined, writes: [true] };
+const unread: QueryReading = { replacement: undefined, deeds: undefined };
+const readsUnseen: QueryReading = { replacement: undefined, deeds: [] };
 
 export class StatementGuard {
   readonly #settings: () => DatabaseSettings;
   readonly #refuseDdl: boolean;
+  /** Told of what goes out of the extended protocol. */
+  readonly #replies: Replies;
   /** A statement is in flight whose "permission denied" means that it was DDL. */
   #ddlInFlight = false;
   readonly #ddlStatements = new Set<string>();
-  readonly #writingStatements = new Map<string, boolean>();
   /** Of the last COPY read. */
   copyHasHeader = false;
-  readonly #writingPortals = new Map<string, boolean>();
 
   /** `refuseDdl`: tenant databases do, workspaces do not. */
-  constructor(settings: () => DatabaseSettings, refuseDdl: boolean) {
+  constructor(settings: () => DatabaseSettings, refuseDdl: boolean, replies: Replies) {
+    this.#replies = replies;
     this.#settings = settings;
     this.#refuseDdl = refuseDdl;
   }
@@ -45,9 +47,8 @@ export class StatementGuard {
 
   /** Whether the body of this message must be whole to be read. */
   wants(type: number): boolean {
-    if (type === F.Query || type === F.Parse) return this.#readsSql;
-    if (type === F.Bind) return this.#ddlStatements.size > 0 || this.limitsRows;
-    return type === F.Execute && this.limitsRows;
+    if (type === F.Query) return this.#readsSql;
+    return type === F.Parse || type === F.Bind || type === F.Execute || type === F.Close;
   }
 
   /**
@@ -55,34 +56,32 @@ export class StatementGuard {
    * Malformed ones are passed on, as in `readable`.
    */
   readQuery(chunk: Uint8Array, from: number, to: number): QueryReading {
-    if (to === 0) return this.limitsRows && mayWrite(chunk, from) ? writesUnseen : unread;
+    if (to === 0) return this.limitsRows && !mayWrite(chunk, from) ? readsUnseen : unread;
     if (!this.#readsSql || chunk[to - 1] !== 0 || chunk.indexOf(0, from) !== to - 1) return unread;
     const summary = summarize(chunk, from, to - 1);
     if (summary.copy) this.copyHasHeader = summary.copyHeader;
     const refusal = this.#refusalFor(summary);
-    if (refusal) return { replacement: encodeQuery(raisingSql(refusal)), writes: [true] };
+    if (refusal) return { replacement: encodeQuery(raisingSql(refusal)), deeds: [true] };
     if (summary.ddl !== ddlNone && this.#refuseDdl) this.#ddlInFlight = true;
-    return { replacement: undefined, writes: summary.writes };
+    return { replacement: undefined, deeds: this.limitsRows || summary.deeds.some(isNaming) ? summary.deeds : undefined };
   }
 
-  /** `isWhole`: false where only the beginning is there. @returns what is sent to the backend instead; undefined = the message as it came. */
+  /**
+   * Also without a limit: it may be set while the statement lives. `isWhole`: false where only the beginning is there.
+   * @returns what is sent to the backend instead; undefined = the message as it came.
+   */
   readParse(body: Uint8Array, isWhole: boolean): Uint8Array | undefined {
-    if (!isWhole) {
-      const end = body.indexOf(0);
-      if (end < 0)
-        this.#writingStatements.clear(); // not even the name is there
-      else remember(this.#writingStatements, nameOf(body.subarray(0, end)), mayWrite(body, end + 1));
+    const name = nameAt(body, 0);
+    const parse = isWhole ? readable(body, decodeParse) : undefined;
+    if (!parse) {
+      this.#replies.pushParse(name, mayWrite(body, nextString(body, 0)));
       return undefined;
     }
-    const parse = this.#readsSql ? readable(body, decodeParse) : undefined;
-    if (!parse) return undefined;
     const summary = summarize(parse.sql);
-    const name = nameOf(parse.statement);
-    // Also without a limit: it may be set while the statement lives.
-    remember(this.#writingStatements, name, summary.writes.includes(true));
+    const refusal = this.#refusalFor(summary);
+    this.#replies.pushParse(name, refusal !== undefined || (summary.deeds[0] ?? false));
     if (summary.copy) this.copyHasHeader = summary.copyHeader;
     this.#ddlStatements.delete(name);
-    const refusal = this.#refusalFor(summary);
     if (refusal) return encodeParse(parse, raisingSql(refusal));
     if (summary.ddl !== ddlNone && this.#refuseDdl) {
       this.#ddlInFlight = true;
@@ -91,18 +90,28 @@ export class StatementGuard {
     return undefined;
   }
 
-  readBind(body: Uint8Array | undefined): void {
-    const names = body && this.wants(F.Bind) ? readable(body, decodeBindNames) : undefined;
-    if (!names) return;
-    const name = nameOf(names.statement);
-    if (this.#ddlStatements.has(name)) this.#ddlInFlight = true;
-    if (this.limitsRows) remember(this.#writingPortals, nameOf(names.portal), this.#writingStatements.get(name) ?? false);
+  readBind(body: Uint8Array): void {
+    if (!this.limitsRows && this.#ddlStatements.size === 0) {
+      this.#replies.push(body[0] === 0 ? "bindUnnamed" : "bind");
+      return;
+    }
+    const statement = nameAt(body, nextString(body, 0));
+    if (this.#ddlStatements.has(statement)) this.#ddlInFlight = true;
+    this.#replies.pushBind(nameAt(body, 0), statement);
   }
 
-  /** Whether the portal of an Execute writes. */
-  readExecute(body: Uint8Array | undefined): boolean {
-    const portal = body && readable(body, decodeExecutePortal);
-    return portal !== undefined && (this.#writingPortals.get(nameOf(portal)) ?? false);
+  /** @returns as readParse */
+  readExecute(body: Uint8Array): Uint8Array | undefined {
+    const replacement = body[0] === 0 && this.#replies.unnamedIsStale ? failingExecute : undefined;
+    if (this.limitsRows) this.#replies.pushExecute(nameAt(body, 0));
+    else this.#replies.push("execute");
+    return replacement;
+  }
+
+  /** Describe and Close; of Flush nothing is to be known. */
+  readOther(type: number, body: Uint8Array): void {
+    if (type === F.Describe) this.#replies.push("describe");
+    else if (type === F.Close) this.#replies.pushClose(body[0] !== describesPortal, nameAt(body, 1));
   }
 
   /** Nothing is in flight any more. */
@@ -154,13 +163,4 @@ function ranDdl(fields: ErrorFields | undefined): boolean {
 function mayWrite(sql: Uint8Array, from: number): boolean {
   const { writes, undecided } = summarize(sql, from, sql.length);
   return writes[0] !== false || (writes.length === 1 && undecided);
-}
-
-/** A statement or portal name as a map key, byte for byte; PostgreSQL compares the first 63. */
-function nameOf(bytes: Uint8Array): string {
-  return String.fromCharCode(...bytes.subarray(0, 63));
-}
-
-function remember(map: Map<string, boolean>, name: string, value: boolean): void {
-  if (map.size < maxNames || map.has(name)) map.set(name, value);
 }

@@ -2,6 +2,9 @@
  * What kinds of statement a SQL text holds, by a linear scan: a courtesy for good messages, not a wall.
  * Knows comments, quotes, dollar quotes and semicolons; never allocates more than a few words a statement, never recurses.
  */
+import { skipBlockComment, skipDollar, skipLine, skipQuoted, wordBytes, wordEnd } from "./lexemes.ts";
+import { type NamingVerb, namingVerbs, readNaming } from "./naming-statement.ts";
+import type { Deed } from "./statement-kinds.ts";
 
 export const ddlNone = 0;
 /** Permanent or temporary cannot be told from the text: the database decides. */
@@ -20,6 +23,8 @@ export interface StatementSummary {
   readonly undecided: boolean;
   /** For each statement, whether it is an INSERT, UPDATE, DELETE or MERGE, WITH in front of it or not. */
   readonly writes: readonly boolean[];
+  /** The same, and of statements that name others what they do to those. */
+  readonly deeds: readonly Deed[];
 }
 
 /** Objects that CREATE, ALTER and DROP name and that are never temporary. */
@@ -50,11 +55,9 @@ interface Keyword {
 /** By length and first letter, so that most words are told from every keyword without being looked at. */
 const keywords: readonly (readonly Keyword[] | undefined)[] = indexKeywords([
   ...[...neverTemporary, ...ownerOnly, ...neverForTenants, ...verbs, ...beforeName, ...beforeObject],
+  ...[...namingVerbs, "AS"],
   ...["CREATE", "ALTER", "DROP", "COPY", "EXPLAIN", "INTO", "TEMP", "TEMPORARY", "HEADER"],
 ]);
-
-/** 1: may begin a word, 2: may only be inside one. */
-const wordBytes = Uint8Array.from({ length: 256 }, (_, c) => (isWordStart(c) ? 1 : (c >= 0x30 && c <= 0x39) || c === 0x24 ? 2 : 0));
 
 function indexKeywords(texts: Iterable<string>): Keyword[][] {
   const index: Keyword[][] = [];
@@ -79,6 +82,10 @@ class StatementScan {
   createsInside = false;
   mentionsPgTemp = false;
   hasHeader = false;
+  /** PREPARE … AS a statement that writes. */
+  preparesWrite = false;
+  /** PREPARE … AS was read: what follows is the statement. */
+  #prepares: StatementScan | undefined;
   #previous = "";
   #hasVerb = false;
 
@@ -92,10 +99,12 @@ class StatementScan {
 
   comma(): void {
     this.#previous = ",";
+    this.#prepares?.comma();
   }
 
   word(word: string, depth: number): void {
     const first = this.words[0] ?? word;
+    if (first === "PREPARE" && depth === 0) this.#wordOfPrepare(word);
     if (depth === 0 && !this.#hasVerb) this.#lookForVerb(word);
     if (word.startsWith("PG_TEMP")) this.mentionsPgTemp = true;
     if (word === "CREATE" && first === "EXPLAIN") this.createsInside = true;
@@ -106,6 +115,12 @@ class StatementScan {
     }
     if (this.words.length < wordsKept) this.words.push(word);
     this.#previous = word;
+  }
+
+  #wordOfPrepare(word: string): void {
+    this.#prepares?.word(word, 0);
+    if (this.#prepares) this.preparesWrite = this.#prepares.writes;
+    else if (word === "AS") this.#prepares = new StatementScan();
   }
 
   get isUndecided(): boolean {
@@ -130,7 +145,10 @@ export function summarize(sql: Uint8Array, from = 0, to = sql.length): Statement
   let copyHeader = false;
   let undecided = false;
   const writes: boolean[] = [];
+  let deeds: Deed[] | undefined;
   let scan = new StatementScan();
+  let at = from;
+  let verbEnd = from;
   let depth = 0;
   const finish = () => {
     if (scan.words.length === 0) return;
@@ -138,10 +156,14 @@ export function summarize(sql: Uint8Array, from = 0, to = sql.length): Statement
     if (scan.words[0] === "COPY") copy = true;
     if (scan.hasHeader) copyHeader = true;
     undecided = scan.isUndecided;
+    const verb = scan.words[0]!;
+    if (namingVerbs.has(verb)) {
+      deeds ??= [...writes];
+      deeds.push(readNaming(verb as NamingVerb, sql, verbEnd, at, scan.preparesWrite));
+    } else deeds?.push(scan.writes);
     writes.push(scan.writes);
     scan = new StatementScan();
   };
-  let at = from;
   while (at < to) {
     const c = sql[at]!;
     if (wordBytes[c] === 1) {
@@ -150,6 +172,7 @@ export function summarize(sql: Uint8Array, from = 0, to = sql.length): Statement
         at = skipQuoted(sql, end, 0x27, c === 0x45 || c === 0x65, to); // E'…', B'…', X'…', N'…'
         continue;
       }
+      if (scan.words.length === 0) verbEnd = end;
       scan.word(keywordAt(sql, at, end), depth);
       at = end;
     } else if (c === 0x3b) {
@@ -173,17 +196,7 @@ export function summarize(sql: Uint8Array, from = 0, to = sql.length): Statement
     }
   }
   finish();
-  return { ddl, copy, copyHeader, undecided, writes };
-}
-
-export function isWordStart(c: number): boolean {
-  return (c >= 0x61 && c <= 0x7a) || (c >= 0x41 && c <= 0x5a) || c === 0x5f || c >= 0x80;
-}
-
-export function wordEnd(sql: Uint8Array, at: number, to: number): number {
-  let end = at + 1;
-  while (end < to && wordBytes[sql[end]!] !== 0) end++;
-  return end;
+  return { ddl, copy, copyHeader, undecided, writes, deeds: deeds ?? writes };
 }
 
 /** The keyword that stands there, in upper case; `PG_TEMP` for every word that begins so. */
@@ -212,57 +225,4 @@ function asciiUpper(sql: Uint8Array, from: number, to: number): string {
     text += String.fromCharCode(upper(c));
   }
   return text;
-}
-
-/** From an opening quote to behind the closing one; a doubled quote stays inside. */
-export function skipQuoted(sql: Uint8Array, at: number, quote: number, backslashes: boolean, to: number): number {
-  let i = at + 1;
-  while (i < to) {
-    const c = sql[i]!;
-    if (backslashes && c === 0x5c) i += 2;
-    else if (c !== quote) i++;
-    else if (sql[i + 1] === quote) i += 2;
-    else return i + 1;
-  }
-  return to;
-}
-
-export function skipLine(sql: Uint8Array, at: number, to: number): number {
-  let end = at;
-  while (end < to && sql[end] !== 0x0a) end++;
-  return Math.min(end + 1, to);
-}
-
-/** Comments nest in PostgreSQL. */
-export function skipBlockComment(sql: Uint8Array, at: number, to: number): number {
-  let depth = 1;
-  let i = at + 2;
-  while (i < to) {
-    if (sql[i] === 0x2a && sql[i + 1] === 0x2f) {
-      i += 2;
-      if (--depth === 0) return i;
-    } else if (sql[i] === 0x2f && sql[i + 1] === 0x2a) {
-      depth++;
-      i += 2;
-    } else i++;
-  }
-  return to;
-}
-
-/** `$tag$ … $tag$`, or a parameter `$1`, which is one character further. */
-export function skipDollar(sql: Uint8Array, at: number, to: number): number {
-  let end = at + 1;
-  if (sql[end] !== 0x24) {
-    if (end >= to || !isWordStart(sql[end]!)) return end;
-    while (end < to && (isWordStart(sql[end]!) || (sql[end]! >= 0x30 && sql[end]! <= 0x39))) end++;
-    if (sql[end] !== 0x24) return end;
-  }
-  const tagLength = end + 1 - at;
-  for (let i = end + 1; i + tagLength <= to; i++) {
-    while (i < to && sql[i] !== 0x24) i++; // not indexOf: behind `to` other statements may follow, and they are not read twice
-    let same = 0;
-    while (same < tagLength && i + same < to && sql[i + same] === sql[at + same]) same++;
-    if (same === tagLength) return i + tagLength;
-  }
-  return to;
 }

@@ -24,7 +24,7 @@ export interface ControlConfig {
   readonly apiQueryTimeoutMs: number;
   /** Where databases are placed: the first takes isolation level 1, the others level 2. */
   readonly clusters: readonly Cluster[];
-  /** Whether the PostgreSQL listener asks clients for certificates: tls.client_certificates. */
+  /** Whether the listeners ask clients for certificates: tls.client_certificates. */
   readonly asksClientCertificates: boolean;
   /** PBKDF2-SHA-256 iterations of account passwords. */
   readonly passwordIterations: number;

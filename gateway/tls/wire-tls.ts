@@ -14,7 +14,7 @@ export interface WireTls {
 export function createWireTls(runtime: Runtime, { certPem, keyPem }: PemPair, asksCertificate: boolean): WireTls {
   const pair = { cert: certPem, key: keyPem };
   const postgres = runtime.createTlsServer({ ...pair, alpnProtocols: ["postgresql", "http/1.1"], asksCertificate });
-  const others = runtime.createTlsServer({ ...pair, alpnProtocols: [] });
+  const others = runtime.createTlsServer({ ...pair, alpnProtocols: [], asksCertificate });
   const server: ReloadableTlsServer = {
     kind: "tls-server-context",
     reload(certificate) {

@@ -7,6 +7,7 @@ import { makeApi } from "./support/api.ts";
 import { issueClient, makeAuthority } from "./support/client-certificates.ts";
 import { connect, psql, refusal } from "./support/clients.ts";
 import { type Fleet, makeFleet } from "./support/fleet.ts";
+import { redirectClients } from "./support/redirect-clients.ts";
 import { until } from "./support/until.ts";
 
 describe.each(["node", "bun", "deno"] as const)("client certificates under %s", (runtime) => {
@@ -14,7 +15,7 @@ describe.each(["node", "bun", "deno"] as const)("client certificates under %s", 
   let authority: PemPair;
   let path: string;
   beforeAll(async () => {
-    fleet = await makeFleet(runtime, ["--tls-client-certificates"]);
+    fleet = await makeFleet(runtime, ["--tls-client-certificates", "--mysql-port=0", "--mongo-port=0", "--redis-port=0"]);
     authority = await makeAuthority("clients of wayne");
     path = `/projects/${fleet.gateway.credentials.project_id}/client-certificates`;
   });
@@ -60,6 +61,28 @@ describe.each(["node", "bun", "deno"] as const)("client certificates under %s", 
     ]);
     expect((await open.query("SELECT 1 AS one")).rows).toEqual([{ one: 1 }]);
     await open.end();
+  });
+
+  it.each(["MySQL", "MongoDB", "Redis"] as const)("demanded of clients of %s too, before they are told anything of a database", async (engine) => {
+    const name = `shop_${engine.toLowerCase()}`;
+    const made = await fleet.api("POST", "/workspaces", { name, database: engine, redirect_to: "db.example:1234" });
+    const { port } = made.body.connection;
+    const { user, password } = fleet.project();
+    const told = (pair?: PemPair, secret = password) =>
+      redirectClients[engine]({
+        port,
+        user,
+        password: secret,
+        database: `${name}_workspace`,
+        tls: pair ? showing(pair).ssl : { ca: fleet.ca },
+      });
+    const good = await issueClient(authority, "app");
+    expect((await fleet.api("PUT", path, { certificates: authority.certPem })).status).toBe(200);
+    await until(async () => (await told()).includes("requires a client certificate"));
+    expect(await told(good)).toContain("Connect to it directly at db.example:1234");
+    expect(await told()).toContain(demanded("requires a client certificate: connect over TLS with one").slice(6));
+    expect(await told(await issueClient(authority, "app", { purpose: "server" }))).toContain(demanded("does not trust").slice(6));
+    expect(await told(good, "tdb_0000000000000000")).toContain("password authentication failed");
   });
 
   it("works with libpq, channel binding and SCRAM demanded; says so without", async () => {

@@ -75,7 +75,8 @@ export function describeSharing(runtime: RuntimeUnderTest): void {
 
     it("keep what was set in a transaction that was committed, and nothing of one that was rolled back", async () => {
       const [a, b] = [await dial(), await dial()];
-      for (const sql of ["BEGIN", "SET app.who = 'kept'", "COMMIT", "BEGIN", "SET app.who = 'lost'", "SET LOCAL app.other = 'lost'", "ROLLBACK"]) await ask(a, sql);
+      for (const sql of ["BEGIN", "SET app.who = 'kept'", "COMMIT", "BEGIN", "SET app.who = 'lost'", "SET LOCAL app.other = 'lost'", "ROLLBACK"])
+        await ask(a, sql);
       await ask(b, "SELECT 1");
       expect(await ask(a, "SELECT current_setting('app.who'), current_setting('app.other', true)")).toEqual(["kept", ""]);
     });
@@ -180,7 +181,10 @@ export function describeSharing(runtime: RuntimeUnderTest): void {
       const [a, b] = [await dial(), await dial()];
       await ask(a, "BEGIN; CREATE TEMP TABLE gone (i int); SET app.who = 'gone'");
       a.destroy();
-      expect(await ask(b, "SELECT coalesce(current_setting('app.who', true), ''), coalesce(to_regclass('gone')::text, 'none')")).toEqual(["", "none"]);
+      expect(await ask(b, "SELECT coalesce(current_setting('app.who', true), ''), coalesce(to_regclass('gone')::text, 'none')")).toEqual([
+        "",
+        "none",
+      ]);
     });
 
     it("keep their backends once the setting is session again", async () => {

@@ -6,7 +6,21 @@ import { afterEach, beforeAll, beforeEach, describe, expect, it } from "vitest";
 import { makeApi } from "../e2e/support/api.ts";
 import { connect, type Target } from "../e2e/support/clients.ts";
 import type { Fleet } from "../e2e/support/fleet.ts";
-import { fieldsOf, frame, gssRequest, int32, type Message, query, sslRequest, startup, Wire } from "../e2e/support/wire.ts";
+import {
+  bind,
+  execute,
+  fieldsOf,
+  frame,
+  gssRequest,
+  int32,
+  type Message,
+  parse,
+  query,
+  sslRequest,
+  startup,
+  sync,
+  Wire,
+} from "../e2e/support/wire.ts";
 
 export function describeHostile(fleetOf: () => Fleet): void {
   describe("hostile input", () => {
@@ -54,6 +68,38 @@ export function describeHostile(fleetOf: () => Fleet): void {
       expect(messages.map(({ type }) => type)).toEqual(["E"]);
       expect(fieldsOf(messages[0])).toMatchObject({ S: "FATAL", C: "08P01", M: expect.stringMatching(message) });
     }
+
+    /** PostgreSQL 18 goes down, with every database of the cluster, when it executes the unnamed portal of a query that failed. */
+    it.each([
+      ["at once", [execute()], "34000"],
+      ["behind a Parse that fails", [parse("b", "SELECT 'r'"), sync, execute()], "25P02 34000"],
+      ["behind a Bind that fails", [bind("", "nothing"), sync, execute()], "26000 34000"],
+      ["behind one that is skipped", [parse("b", "SELECT 'r'"), bind("", "b"), sync, execute()], "25P02 34000"],
+    ])("what a failed query left of the unnamed portal is not executed: %s", async (_, messages, codes) => {
+      for (const together of [true, false]) {
+        const wire = await login();
+        const opening = [query("BEGIN"), query("ROLLBACK TO nothing")];
+        if (!together) {
+          wire.send(...opening);
+          await wire.readUntil("Z", 2);
+        }
+        wire.send(...(together ? opening : []), ...messages, sync, query("ROLLBACK"), query("-- the end"));
+        const errors = (await wire.readUntil("I")).filter(({ type }) => type === "E").map((message) => fieldsOf(message).C);
+        expect(errors.join(" ")).toBe(together ? `3B001 ${codes}` : codes);
+        wire.destroy();
+      }
+    });
+
+    it("a transaction that failed is still ended by the extended protocol", async () => {
+      const wire = await login();
+      wire.send(query("BEGIN"), query("ROLLBACK TO nothing"));
+      await wire.readUntil("Z", 2);
+      wire.send(parse("", "ROLLBACK"), bind("", ""), sync);
+      await wire.readUntil("Z");
+      wire.send(execute(), sync);
+      expect((await wire.readUntil("Z")).map(({ type }) => type).join("")).toBe("CZ");
+      wire.destroy();
+    });
 
     async function residentBytes(): Promise<number> {
       const status = await readFile(`/proc/${fleet.gateway.pid}/status`, "utf8");

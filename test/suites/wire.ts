@@ -6,6 +6,7 @@ import { describeAddresses } from "./wire-addresses.ts";
 import { describeDdl } from "./wire-ddl.ts";
 import { describeEndings } from "./wire-endings.ts";
 import { describeHostile } from "./wire-hostile.ts";
+import { describeLimitOrder } from "./wire-limit-order.ts";
 import { describeLimits } from "./wire-limits.ts";
 import { describeOracle } from "./wire-oracle.ts";
 import { describeProtocol } from "./wire-protocol.ts";
@@ -24,6 +25,7 @@ export function describeWire(runtime: RuntimeUnderTest): void {
     describeRefusals(fleetOf);
     describeDdl(fleetOf);
     describeLimits(fleetOf);
+    describeLimitOrder(fleetOf);
     describeProtocol(fleetOf);
     describeHostile(fleetOf);
     describeAddresses(fleetOf);

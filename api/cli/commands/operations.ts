@@ -23,7 +23,12 @@ function addSessionCommands(program: Command, session: CliSession): void {
             ["ID", "DATABASE", "KEY", "ROLE", "ADDRESS", "STATE", "WAITING FOR", "PINNED BY", "SINCE", "CONNECTED"],
             answer.sessions.map((row) => [
               ...[row.id, row.database, row.credential_name, row.role, row.address, row.state],
-              ...[row.position === null ? row.waiting_for : `${row.waiting_for}, place ${row.position}`, row.pinned_by.join(", "), row.since, row.connected_at],
+              ...[
+                row.position === null ? row.waiting_for : `${row.waiting_for}, place ${row.position}`,
+                row.pinned_by.join(", "),
+                row.since,
+                row.connected_at,
+              ],
             ]),
           ),
       }),

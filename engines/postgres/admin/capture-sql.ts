@@ -38,7 +38,8 @@ $tdb$;
 /**
  * Every firing is logged, also what is not a change (\`effect\`): rows are matched to the statements of one message by their order.
  * May be run again, which brings an older set-up to this one.
- * The outer functions have no search_path of their own, because the caller's is to be read; they call by full name and use no operator.
+ * The outer functions have no search_path of their own, because the caller's is to be read; they name functions and types in full and use no
+ * operator: a domain called text in the caller's path would have its CHECK run as their owner, a superuser.
  */
 export const captureSql = `
 CREATE TABLE IF NOT EXISTS tdb.ddl_message (
@@ -130,7 +131,7 @@ END $tdb$;
 
 CREATE OR REPLACE FUNCTION tdb.on_ddl() RETURNS event_trigger LANGUAGE plpgsql SECURITY DEFINER AS $tdb$
 DECLARE
-  stack text;
+  stack pg_catalog.text;
 BEGIN
   GET DIAGNOSTICS stack = PG_CONTEXT;
   PERFORM tdb.capture(TG_TAG, stack, pg_catalog.current_setting('search_path'), pg_catalog.current_setting('tdb.dropped', true));

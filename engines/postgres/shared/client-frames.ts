@@ -2,8 +2,8 @@
 import { GatewayError } from "../../../core/errors.ts";
 import { decodeErrorFields } from "../backend.ts";
 import { concatBytes, fromUtf8, MessageWriter, readable, readUint32, utf8 } from "../bytes.ts";
-import { describesPortal, inspectionBytes } from "../frame-rules.ts";
-import { decodeParse, failingParse } from "../frontend.ts";
+import { inspectionBytes } from "../frame-rules.ts";
+import { decodeParse, describesPortal, failingParse } from "../frontend.ts";
 import { frontend as F } from "../message-types.ts";
 import { encodeRefusal } from "../refusal.ts";
 import type { BackendState } from "./backend-state.ts";

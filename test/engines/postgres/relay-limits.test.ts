@@ -94,6 +94,73 @@ describe("row limit", () => {
     expect(client.error).toMatchObject(tooMany(1));
   });
 
+  it.each([
+    ["a read stays one", "select 1", "insert into t values (1) returning x"],
+    ["a write stays one", "insert into t values (1) returning x", "select 1"],
+  ])("goes by the statement there is where another Parse of its name fails: %s", async (_, first, second) => {
+    const { client, play } = await limited(1);
+    await client.say(serialize.parse({ name: "s", text: first }), serialize.sync(), serialize.parse({ name: "s", text: second }), serialize.sync());
+    await play(reply.parseComplete, reply.ready(), reply.error("42P05", "exists"), reply.ready());
+    await client.say(serialize.bind({ statement: "s" }), serialize.execute(), serialize.sync());
+    const ends = first.startsWith("select") ? [cancelled] : [reply.complete("INSERT 0 2")];
+    await play(reply.bindComplete, ...rows(2), ...ends, reply.ready());
+    expect(client.types).toBe(first.startsWith("select") ? "1ZEZ2DEZ" : "1ZEZ2DDCZ");
+  });
+
+  it("knows a portal by its name although its parameters are too large to be read", async () => {
+    const { client, play } = await limited(1);
+    await client.say(serialize.parse({ name: "r", text: "select 1" }), serialize.parse({ name: "w", text: "insert into t values (1) returning x" }));
+    await client.say(serialize.bind({ statement: "r" }), serialize.execute(), serialize.sync());
+    await play(reply.parseComplete, reply.parseComplete, reply.bindComplete, ...rows(1), reply.complete("SELECT 1"), reply.ready());
+    await client.say(serialize.bind({ statement: "w", values: ["x".repeat(100_000)] }), serialize.execute(), serialize.sync());
+    await play(reply.bindComplete, ...rows(5), reply.complete("INSERT 0 5"), reply.ready());
+    expect(count(client.types, "E")).toBe(0);
+  });
+
+  it("goes by what SQL prepared, declared and executed by name", async () => {
+    const { client, play } = await limited(1);
+    const write = "insert into t values (1) returning x";
+    await client.say(serialize.parse({ name: "s", text: write }), serialize.sync());
+    await play(reply.parseComplete, reply.ready());
+    await client.say(
+      serialize.query('deallocate /* */ S; prepare "s" (int) as select 1; prepare "W""" as with a as (select 1), update as (select 2) insert into t'),
+    );
+    await play(reply.complete("DEALLOCATE"), reply.complete("PREPARE"), reply.complete("PREPARE"), reply.ready());
+    await client.say(serialize.query('execute "W"""(1)'));
+    await play(...rows(3), reply.complete("INSERT 0 3"), reply.ready());
+    expect(count(client.types, "E")).toBe(0);
+    await client.say(serialize.bind({ statement: "s" }), serialize.execute(), serialize.sync());
+    await play(reply.bindComplete, ...rows(2), cancelled, reply.ready());
+    expect(client.error).toMatchObject(tooMany(1));
+  });
+
+  it("counts another portal's rows anew when one is left in the middle", async () => {
+    const { client, play } = await limited(2);
+    const portals = ["p", "q"].flatMap((portal) => [serialize.bind({ portal, statement: "r" }), serialize.execute({ portal, rows: 2 })]);
+    await client.say(serialize.parse({ name: "r", text: "select 1" }), ...portals, serialize.execute({ portal: "p" }), serialize.sync());
+    const some = [...rows(2), reply.suspended];
+    await play(reply.parseComplete, reply.bindComplete, ...some, reply.bindComplete, ...some);
+    expect(client.types).toBe("12DDs2DDs");
+    await play(...rows(3), cancelled, reply.ready());
+    expect(client.error).toMatchObject(tooMany(2));
+  });
+
+  it("leaves a transaction open whose next requests are under way when the statement was done before the cancel came", async () => {
+    const { client, backend, play } = await limited(1);
+    await client.say(serialize.query("begin"), serialize.query("select 1"), serialize.query("select 2"));
+    await play(reply.complete("BEGIN"), reply.ready("T"), ...rows(2), reply.complete("SELECT 2"), reply.ready("T"));
+    await play(...rows(1), reply.complete("SELECT 1"), reply.ready("T"));
+    expect(client.types).toBe("CZDEZDCZ");
+    expect(backend.queries).toEqual(["begin", "select 1", "select 2"]);
+  });
+
+  it("lets a read pass in a transaction that writes behind it, pipelined", async () => {
+    const { client, play } = await limited(1);
+    await client.say(serialize.query("begin"), serialize.query("select 1"), serialize.query("insert into t values (1)"), serialize.query("commit"));
+    await play(reply.complete("BEGIN"), reply.ready("T"), ...rows(2), reply.complete("SELECT 2"), reply.ready("T"));
+    expect(client.types).toBe("CZDDCZ");
+  });
+
   it("does not let a name of more than 63 bytes pass for another statement", async () => {
     const { client, play } = await limited(1);
     const name = "n".repeat(63);

@@ -155,6 +155,22 @@ describe("relay", () => {
     expect(backend.queries).toEqual(["ROLLBACK", "DISCARD ALL"]);
   });
 
+  it("owes nothing for requests that an error makes PostgreSQL pass over, up to the next Sync", async () => {
+    const world = await World.create();
+    const { client, backend } = await world.pair();
+    backend.isSilent = true;
+    await client.say(serialize.parse({ text: "nonsense" }), serialize.query("select 1"));
+    backend.send(reply.error("42601", "syntax error"));
+    await client.say(serialize.query("select 2"), serialize.parse({ text: "select 3" }), serialize.sync());
+    backend.send(reply.ready());
+    await settle();
+    expect(client.types).toBe("EZ");
+    backend.isSilent = false;
+    client.pipe.destroy();
+    await settle();
+    expect(backend.queries.at(-1)).toBe("DISCARD ALL");
+  });
+
   it("keeps up with a million pipelined Syncs", async () => {
     const { Replies } = await import("../../../engines/postgres/replies.ts");
     const replies = new Replies();

@@ -301,6 +301,20 @@ describe("capture: reading", () => {
     expect((await asSuperuser(database, (session) => session.query("SELECT * FROM public.witness"))).rows).toEqual([]);
   });
 
+  test.each(["admin", "write", "read"] as const)("types planted under the names ours have do not run as the administrator, by %s", async (role) => {
+    const database = await workspace();
+    await as(database, role, async (session) => {
+      // The first DDL of a session: only now is the trigger's function compiled.
+      await session.query("SET search_path = pg_temp, pg_catalog");
+      for (const type of ["text", "regclass", "bigint", "oid", "name"]) {
+        const check = `pg_catalog.set_config('app.who', pg_catalog.concat(pg_catalog.current_setting('app.who', true), ' ', current_user), false) IS NOT NULL`;
+        await session.query(`CREATE DOMAIN pg_temp.${type === "bigint" ? "int8" : type} AS pg_catalog.text CHECK (${check})`);
+      }
+      await session.query("CREATE TEMP TABLE x (id int); DROP TABLE x");
+      expect((await session.query("SELECT pg_catalog.current_setting('app.who', true) AS who")).rows).toEqual([{ who: null }]);
+    });
+  });
+
   test("replayed on a template, the capture gives the same schema", async () => {
     const database = await workspace();
     await run(

@@ -1,0 +1,98 @@
+/**
+ * Which of a session's prepared statements and portals write, as the backend has them: changed by what it confirms, never by what a client
+ * sends. A Parse that fails leaves the old statement of its name in place, whose rows are then not those of the new one.
+ */
+
+/** Statements and portals remembered, each; of those beyond, none is taken to write. */
+const maxNames = 10_000;
+
+/** A statement of SQL that names a prepared statement or portal; no `name`: all of them, or one that cannot be read. */
+export interface NamingStatement {
+  readonly verb: "PREPARE" | "EXECUTE" | "DEALLOCATE" | "DECLARE" | "CLOSE" | "DISCARD";
+  readonly name: string | undefined;
+  /** PREPARE: the statement it prepares. */
+  readonly writes: boolean;
+}
+
+/** What one statement does: whether it writes, or what it does to others. */
+export type Deed = boolean | NamingStatement;
+
+export function isNaming(deed: Deed): boolean {
+  return typeof deed !== "boolean";
+}
+
+export class StatementKinds {
+  readonly #statements: Map<string, Deed>;
+  readonly #portals: Map<string, Deed>;
+  /** Portals were bound while nobody looked: one that is not known may write. */
+  #unread: boolean;
+
+  constructor(from?: StatementKinds) {
+    this.#statements = new Map(from ? from.#statements : undefined);
+    this.#portals = new Map(from ? from.#portals : undefined);
+    this.#unread = from ? from.#unread : false;
+  }
+
+  hasStatement(name: string): boolean {
+    return this.#statements.has(name);
+  }
+
+  parsed(name: string, deed: Deed): void {
+    remember(this.#statements, name, deed);
+  }
+
+  bound(portal: string, statement: string): void {
+    remember(this.#portals, portal, this.#statements.get(statement) ?? false);
+  }
+
+  /** Of names nobody read: any portal may have been replaced. */
+  boundUnread(): void {
+    this.#portals.clear();
+    this.#unread = true;
+  }
+
+  closed(isStatement: boolean, name: string): void {
+    (isStatement ? this.#statements : this.#portals).delete(name);
+  }
+
+  portal(name: string): Deed {
+    return this.#portals.get(name) ?? this.#unread;
+  }
+
+  writes(deed: Deed): boolean {
+    if (typeof deed === "boolean") return deed;
+    return deed.verb === "EXECUTE" && deed.name !== undefined && this.#statements.get(deed.name) === true;
+  }
+
+  /** A statement was carried out. */
+  done(deed: Deed): void {
+    if (typeof deed === "boolean") return;
+    const { verb, name, writes } = deed;
+    if (verb === "PREPARE" && name !== undefined) remember(this.#statements, name, writes);
+    else if (verb === "PREPARE") this.#statements.clear();
+    else if (verb === "DECLARE" && name !== undefined) remember(this.#portals, name, false);
+    else if (verb === "DECLARE") this.#portals.clear();
+    else if (verb === "DEALLOCATE" || verb === "CLOSE") this.#forget(verb === "DEALLOCATE" ? this.#statements : this.#portals, name);
+    else if (verb === "DISCARD") this.#discard();
+  }
+
+  /** Portals end with their transaction; cursors WITH HOLD do not, and only read. */
+  transactionEnded(): void {
+    this.#portals.clear();
+    this.#unread = false;
+  }
+
+  #forget(names: Map<string, Deed>, name: string | undefined): void {
+    if (name === undefined) names.clear();
+    else names.delete(name);
+  }
+
+  #discard(): void {
+    this.#statements.clear();
+    this.transactionEnded();
+  }
+}
+
+function remember(map: Map<string, Deed>, name: string, deed: Deed): void {
+  if (map.size < maxNames || map.has(name)) map.set(name, deed);
+}
