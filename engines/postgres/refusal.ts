@@ -15,6 +15,18 @@ export function copyRefusal(): GatewayError {
   return new GatewayError("copy_denied", copyMessage, { hint: "The workspace setting allow_copy turns COPY on." });
 }
 
+export function queryTimeout(limitMs: number): GatewayError {
+  return new GatewayError("query_timeout", `query exceeded query_timeout_ms (${limitMs})`);
+}
+
+export function clientIdle(): GatewayError {
+  return new GatewayError("client_idle", "terminating connection due to client_idle_timeout");
+}
+
+export function slowReader(timeoutS: number): GatewayError {
+  return new GatewayError("slow_reader", `the client accepted nothing for slow_reader_timeout_s (${timeoutS})`);
+}
+
 /** A refusal that ends the session is FATAL, whatever it would be otherwise. */
 export function asFatal(error: GatewayError): GatewayError {
   return error.refusal.severity === "FATAL" ? error : new GatewayError("revoked", error.message, { ...error.details, sqlstate: error.sqlstate });

@@ -10,7 +10,7 @@ import { describesPortal, encodeCopyFail, encodeQuery, encodeSync, failingParse 
 import { backend as B, frontend as F, transactionStatus } from "./message-types.ts";
 import { Pauses } from "./pause.ts";
 import { refreshPlans } from "./refresh-plans.ts";
-import { asFatal, backendLost, copyRefusal, encodeRefusal, raisingSql } from "./refusal.ts";
+import { asFatal, backendLost, clientIdle, copyRefusal, encodeRefusal, queryTimeout, raisingSql, slowReader } from "./refusal.ts";
 import { announce, forward, type Override, type RelayDeps, type RelayEnd, stop, swallow, type Verdict } from "./relay-terms.ts";
 import { bringsForward, Replies } from "./replies.ts";
 import { exceeds, nearly, RowBudget, rowNotice, tooManyRows } from "./row-budget.ts";
@@ -159,8 +159,7 @@ export class Relay {
     void this.ended.then(() => over.abort(new Error("the session is over")));
     const pass = (frame: Uint8Array) => void this.#client.write(frame);
     try {
-      const { backend } = this.#deps;
-      const trustsDescriptions = this.#trustsDescriptions;
+      const [{ backend }, trustsDescriptions] = [this.#deps, this.#trustsDescriptions];
       if (backend instanceof SharedBackend) await backend.refreshPlans(trustsDescriptions);
       else await refreshPlans(backend, { trustsDescriptions, pass, signal: over.signal });
     } catch (error) {
@@ -181,14 +180,13 @@ export class Relay {
   sweep(clientIdleTimeoutMs: number, slowReaderTimeoutMs: number): void {
     if (this.#isOver) return;
     const now = this.#deps.nowMs();
-    if (slowReaderTimeoutMs > 0 && this.#stalledSinceMs !== undefined && now - this.#stalledSinceMs > slowReaderTimeoutMs) {
-      const seconds = slowReaderTimeoutMs / 1000;
-      this.terminate(new GatewayError("slow_reader", `the client accepted nothing for slow_reader_timeout_s (${seconds})`));
+    if (slowReaderTimeoutMs > 0 && now - (this.#stalledSinceMs ?? now) > slowReaderTimeoutMs) {
+      this.terminate(slowReader(slowReaderTimeoutMs / 1000));
       return;
     }
     if (!this.isBusy) {
       if (clientIdleTimeoutMs > 0 && now - this.#activeAtMs > clientIdleTimeoutMs) {
-        this.#end(new GatewayError("client_idle", "terminating connection due to client_idle_timeout"), this.#isAtRest());
+        this.#end(clientIdle(), this.#isAtRest());
       }
       return;
     }
@@ -199,7 +197,7 @@ export class Relay {
     }
     const limit = this.#deps.settings().query_timeout_ms;
     if (limit > 0 && now - this.#runningSinceMs > limit) {
-      this.#timeout = { error: new GatewayError("query_timeout", `query exceeded query_timeout_ms (${limit})`), atMs: now };
+      this.#timeout = { error: queryTimeout(limit), atMs: now };
       this.#cancelBackend();
     }
   }

@@ -285,7 +285,10 @@ export class ClientFrames {
     const statement = name && this.statements.find(nameKey(name));
     const verdict = statement && this.#readyFor(statement, backend);
     if (verdict !== undefined) return verdict;
-    this.expected.push(kinds.describe, statement && { wantsBody: true, done: (body) => void (statement.shape = body?.slice()) });
+    const keepShape = (shape?: Uint8Array) => {
+      if (statement) statement.shape = shape?.slice();
+    };
+    this.expected.push(kinds.describe, statement && { wantsBody: true, done: keepShape });
     return statement && statement.key !== "" ? encodeForStatement(F.Describe, statement.backendName) : undefined;
   }
 

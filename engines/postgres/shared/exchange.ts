@@ -96,9 +96,7 @@ export class Preparation implements Exchange {
   readonly statement: Statement;
   readonly #endsWithSync: boolean;
   readonly #preparedAt = nextPreparation();
-  /** Closes that are answered before the statement is prepared. */
-  #closes: number;
-  #describes: boolean;
+  readonly #describes: boolean;
   /** PostgreSQL would not prepare it; the error was passed on, unless a Sync of ours ended it. */
   isRefused = false;
 
@@ -106,9 +104,8 @@ export class Preparation implements Exchange {
   constructor(statement: Statement, state: BackendState, inPipeline: boolean) {
     this.statement = statement;
     this.#endsWithSync = !inPipeline;
-    const outdated = statement.key === "" ? [] : [statement.key, ...state.add(statement, this.#preparedAt)];
-    if (statement.key === "") state.add(statement, this.#preparedAt);
-    this.#closes = outdated.length;
+    const evicted = state.add(statement, this.#preparedAt);
+    const outdated = statement.key === "" ? evicted : [statement.key, ...evicted];
     this.#describes = statement.shape !== undefined;
     this.request = concatBytes(
       ...outdated.map((key) => encodeForStatement(F.Close, fromUtf8(key))),
@@ -120,11 +117,9 @@ export class Preparation implements Exchange {
 
   take({ type, body }: Answer): "more" | "pass" | "over" {
     switch (type) {
-      case B.CloseComplete:
-        this.#closes--;
-        return "more";
       case B.ParseComplete:
         return this.#describes || this.#endsWithSync ? "more" : "over";
+      case B.CloseComplete:
       case B.ParameterDescription:
         return "more";
       case B.RowDescription:

@@ -3,7 +3,7 @@
  * A courtesy, as statement.ts is: what it does not see is undone before another client uses the backend, never met by it.
  */
 import { utf8 } from "../bytes.ts";
-import { isWordStart, skipBlockComment, skipDollar, skipLine, skipQuoted, wordEnd } from "../statement.ts";
+import { isWordStart, skipBlockComment, skipDollar, skipLine, skipQuoted, wordEnd } from "../lexemes.ts";
 
 /** Why a client keeps its backend between transactions. */
 export type Pin = "setting" | "listen" | "temporary object" | "prepared statement" | "cursor" | "advisory lock" | "library" | "statement too large";

@@ -17,6 +17,7 @@ import type { Statement } from "./client-statements.ts";
 import { Preparation, TakeOver } from "./exchange.ts";
 import { kinds } from "./expected.ts";
 import type { Pin } from "./session-state.ts";
+import { UntilSync } from "./until-sync.ts";
 
 /** A backend on loan for a transaction. */
 export interface SharedLease {
@@ -77,8 +78,8 @@ export class SharedBackend implements RelayBackend, EngineLease {
   #needed: Statement | undefined;
   /** Statements whose rows are looked at again. */
   #checks: { readonly left: Statement[]; resolve(): void; reject(reason: unknown): void } | undefined;
-  /** A canceled request's rest, up to its Sync, is dropped. */
-  #isDropping = false;
+  /** A canceled request's rest is not for any backend. */
+  #dropping: UntilSync | undefined;
 
   // Client side: what is left of a frame that began in an earlier chunk, or the start of one that must be whole.
   #clientLeft = 0;
@@ -207,7 +208,7 @@ export class SharedBackend implements RelayBackend, EngineLease {
       this.#held.push(chunk);
       return false;
     }
-    if (this.#isDropping) return this.#drop(chunk);
+    if (this.#dropping) return this.#drop(chunk);
     if (this.#lease || this.#attach()) return this.#fromClient(chunk);
     this.#held = [chunk];
     return false;
@@ -571,7 +572,7 @@ export class SharedBackend implements RelayBackend, EngineLease {
     } else {
       this.#held = [];
       this.#sink?.data(canceled);
-      this.#isDropping = true;
+      this.#dropping = new UntilSync();
       this.#drop(chunk);
     }
     if (this.#held?.length === 0) {
@@ -580,34 +581,15 @@ export class SharedBackend implements RelayBackend, EngineLease {
     }
   }
 
-  /** Up to and with the Sync of a canceled request; what comes behind goes on. */
-  #drop(incoming: Uint8Array): boolean {
-    const chunk = this.#clientCarry ? concatBytes(this.#clientCarry, incoming) : incoming;
-    this.#clientCarry = undefined;
-    let at = 0;
-    while (at < chunk.length) {
-      if (this.#clientLeft > 0) {
-        const taken = Math.min(this.#clientLeft, chunk.length - at);
-        this.#clientLeft -= taken;
-        at += taken;
-        continue;
-      }
-      if (chunk.length - at < 5) break;
-      const total = readUint32(chunk, at + 1) + 1;
-      if (chunk[at] === F.Sync) {
-        this.#isDropping = false;
-        this.#sink?.data(encodeReadyForQuery(transactionStatus.idle));
-        const rest = chunk.subarray(at + total);
-        if (rest.length === 0) return true;
-        if (!this.#held) return this.#write(rest);
-        this.#held.push(rest);
-        return false;
-      }
-      const taken = Math.min(total, chunk.length - at);
-      this.#clientLeft = total - taken;
-      at += taken;
-    }
-    if (at < chunk.length) this.#clientCarry = new Uint8Array(chunk.subarray(at));
-    return true;
+  /** What comes up to and with the Sync of a canceled request is dropped; what comes behind goes on. */
+  #drop(chunk: Uint8Array): boolean {
+    const rest = this.#dropping!.skip(chunk);
+    if (!rest) return true;
+    this.#dropping = undefined;
+    this.#sink?.data(encodeReadyForQuery(transactionStatus.idle));
+    if (rest.length === 0) return true;
+    if (!this.#held) return this.#write(rest);
+    this.#held.push(rest);
+    return false;
   }
 }
