@@ -147,7 +147,6 @@ class SlotLease<B extends PooledBackend> implements Lease<B> {
 }
 
 export class ClusterPool<B extends PooledBackend> {
-  readonly #id: string;
   readonly #parts: PoolParts<B>;
   readonly #databases = new Map<string, DatabasePool<B>>();
   /** Of all databases, least recently used first. */
@@ -159,11 +158,12 @@ export class ClusterPool<B extends PooledBackend> {
   #leased = 0;
   /** Told to close, and not gone yet: the server counts them still. */
   #closing = 0;
+  #refused = 0;
+  #evicted = 0;
   #granted: number | undefined;
   #closed = false;
 
-  constructor(id: string, parts: PoolParts<B>) {
-    this.#id = id;
+  constructor(parts: PoolParts<B>) {
     this.#parts = parts;
   }
 
@@ -171,7 +171,8 @@ export class ClusterPool<B extends PooledBackend> {
     const idle = this.#idle.size;
     const { oldest, size: waiting, claimants: waitingDatabases } = this.#line;
     const longestWaitMs = oldest ? this.#parts.clock.nowMs() - oldest.sinceMs : 0;
-    return { open: this.#held + idle, idle, leased: this.#leased, closing: this.#closing, waiting, waitingDatabases, longestWaitMs };
+    const ended = { refused: this.#refused, evicted: this.#evicted };
+    return { open: this.#held + idle, idle, leased: this.#leased, closing: this.#closing, waiting, waitingDatabases, longestWaitMs, ...ended };
   }
 
   get budget(): number {
@@ -254,7 +255,7 @@ export class ClusterPool<B extends PooledBackend> {
     const options = this.#parts.options();
     for (let waiter = this.#line.oldest; waiter && nowMs - waiter.sinceMs >= options.connectWaitMs; waiter = this.#line.oldest) {
       this.#line.leave(waiter);
-      this.#parts.metrics.refused.count(this.#id);
+      this.#refused++;
       waiter.refuse(undefined);
     }
     for (let slot = this.#idle.first; slot && nowMs - slot.idleSinceMs >= options.idleTimeoutMs; slot = this.#idle.first) this.#closeIdle(slot);
@@ -329,7 +330,7 @@ export class ClusterPool<B extends PooledBackend> {
     const oldest = isSpent ? this.#idle.first : undefined;
     if (!oldest) return { freed: undefined };
     this.#leaveIdle(oldest);
-    this.#parts.metrics.evicted.count(this.#id);
+    this.#evicted++;
     return { freed: this.#discard(oldest) };
   }
 

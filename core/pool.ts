@@ -2,7 +2,7 @@
 import type { Clock } from "./clock.ts";
 import { type Asking, ClusterPool, type KeyPool, type PoolParts, type Waiter } from "./cluster-pool.ts";
 import type { Log } from "./log.ts";
-import { Counter, Histogram, type Metric } from "./metrics.ts";
+import { Histogram, type Metric } from "./metrics.ts";
 import type { PhysicalDatabase } from "./model.ts";
 import type { Role } from "./role.ts";
 
@@ -80,6 +80,9 @@ export interface ClusterCounts extends PoolCounts {
   readonly waitingDatabases: number;
   /** How long whoever has waited longest has; 0 when nobody waits. */
   readonly longestWaitMs: number;
+  /** Clients that waited in vain, and idle backends closed to make room for others; since the start. */
+  readonly refused: number;
+  readonly evicted: number;
 }
 
 /** A client in line for a backend. */
@@ -97,13 +100,9 @@ export class PoolMetrics {
     "Time in line for a backend of those who got one; who found one at once is not counted. In transaction mode of every transaction.",
     [0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10],
   );
-  readonly refused = new Counter("tenantry_pool_refused_total", "Clients that waited connect_wait_ms for a backend in vain.", ["cluster"] as const);
-  readonly evicted = new Counter("tenantry_pool_evicted_total", "Idle backends closed to make room for another database or role.", [
-    "cluster",
-  ] as const);
 
   all(): readonly Metric[] {
-    return [this.waits, this.refused, this.evicted];
+    return [this.waits];
   }
 }
 
@@ -180,7 +179,7 @@ export class Pool<B extends PooledBackend> {
   #cluster(id: string): ClusterPool<B> {
     let cluster = this.#clusters.get(id);
     if (!cluster) {
-      cluster = new ClusterPool(id, this.#parts);
+      cluster = new ClusterPool(this.#parts);
       if (this.#closed) cluster.close();
       this.#clusters.set(id, cluster);
     }

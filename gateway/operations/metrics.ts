@@ -74,8 +74,8 @@ export class GatewayMetrics {
     const { clusterCounts, poolMetrics } = this.#deps.listeners;
     const counted = [...clusterCounts()];
     const states = ["open", "idle", "leased", "closing", "waiting"] as const;
-    const perCluster = (name: string, help: string, read: (counts: ClusterCounts) => number) =>
-      observed("gauge", name, help, () => counted.map(([cluster, counts]) => ({ labels: [["cluster", cluster]], value: read(counts) })));
+    const perCluster = (type: "counter" | "gauge", name: string, help: string, read: (counts: ClusterCounts) => number) =>
+      observed(type, name, help, () => counted.map(([cluster, counts]) => ({ labels: [["cluster", cluster]], value: read(counts) })));
     return [
       observed(
         "gauge",
@@ -83,12 +83,15 @@ export class GatewayMetrics {
         "Backend connections by cluster: open (idle and in use), idle, leased to sessions, closing; waiting: clients in line for one.",
         () => counted.flatMap(([cluster, counts]) => samplesOf("state", pick(counts, states), ["cluster", cluster])),
       ),
-      perCluster("tenantry_pool_waiting_databases", "Databases with clients in line for a backend.", (counts) => counts.waitingDatabases),
+      perCluster("gauge", "tenantry_pool_waiting_databases", "Databases with clients in line for a backend.", (each) => each.waitingDatabases),
       perCluster(
+        "gauge",
         "tenantry_pool_longest_wait_seconds",
         "How long the client in line for longest has waited.",
-        (counts) => counts.longestWaitMs / 1000,
+        (each) => each.longestWaitMs / 1000,
       ),
+      perCluster("counter", "tenantry_pool_refused_total", "Clients that waited connect_wait_ms for a backend in vain.", (each) => each.refused),
+      perCluster("counter", "tenantry_pool_evicted_total", "Idle backends closed to make room for another database or role.", (each) => each.evicted),
       ...poolMetrics,
     ];
   }

@@ -39,7 +39,7 @@ describe("a budget of ten for a hundred tenants", () => {
     };
     await Promise.all(Array.from({ length: makers }, make));
     tenants.push(fleet.tenant("globex"), fleet.tenant("acme"));
-  }, 180_000);
+  }, 300_000);
   afterAll(async () => {
     await native?.close();
     await fleet?.dispose();
