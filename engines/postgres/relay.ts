@@ -107,9 +107,7 @@ export class Relay {
     };
     const backendSink: PipeSink = {
       data: (chunk) => this.#fromBackend(chunk),
-      drain: () => {
-        if (!this.#held) this.#client.resume();
-      },
+      drain: () => (this.#held ? undefined : this.#client.resume()),
       closed: (error) => this.#backendGone(error),
     };
     this.#client.sink = clientSink;
@@ -155,11 +153,11 @@ export class Relay {
 
   async #refreshPlans(): Promise<void> {
     if (this.#isOver) return;
+    const [{ backend }, trustsDescriptions] = [this.#deps, this.#trustsDescriptions];
     const over = new AbortController();
     void this.ended.then(() => over.abort(new Error("the session is over")));
     const pass = (frame: Uint8Array) => void this.#client.write(frame);
     try {
-      const [{ backend }, trustsDescriptions] = [this.#deps, this.#trustsDescriptions];
       if (backend instanceof SharedBackend) await backend.refreshPlans(trustsDescriptions);
       else await refreshPlans(backend, { trustsDescriptions, pass, signal: over.signal });
     } catch (error) {
@@ -568,8 +566,8 @@ export class Relay {
 
   #backendGone(error?: Error): void {
     if (this.#isOver) return;
-    const reason = error instanceof GatewayError ? error : backendLost();
-    this.#end(this.#saidGoodbye ? undefined : reason, false); // PostgreSQL's own FATAL is the last word
+    // PostgreSQL's own FATAL is the last word.
+    this.#end(this.#saidGoodbye ? undefined : error instanceof GatewayError ? error : backendLost(), false);
   }
 
   #isAtRest(): boolean {

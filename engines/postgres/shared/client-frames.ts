@@ -111,8 +111,8 @@ export class ClientFrames {
     this.#copyingIn = false;
     if (this.expected.next === kinds.execute) this.expected.take()?.done?.();
     const first = chunk[from];
-    // ROLLBACK, DISCARD ALL, DEALLOCATE ALL, DECLARE CURSOR, SET, LISTEN, PREPARE, LOAD
-    if (first === 0x52 || first === 0x44 || (this.#isUnread && (first === 0x53 || first === 0x4c || first === 0x50))) {
+    // COMMIT, ROLLBACK, DISCARD ALL, DEALLOCATE ALL, DECLARE CURSOR, SET, LISTEN, PREPARE, LOAD
+    if (first === 0x43 || first === 0x52 || first === 0x44 || (this.#isUnread && (first === 0x53 || first === 0x4c || first === 0x50))) {
       this.#onTag(utf8(chunk.subarray(from, to - 1)), backend);
     }
   }
@@ -331,7 +331,8 @@ export class ClientFrames {
   }
 
   #onTag(tag: string, backend: BackendState): void {
-    if (tag === "ROLLBACK") this.settings.rolledBack();
+    if (tag === "COMMIT") this.settings.committed();
+    else if (tag === "ROLLBACK") this.settings.rolledBack();
     else if (tag === "DISCARD ALL" || tag === "DEALLOCATE ALL") {
       if (tag === "DISCARD ALL") this.settings.discarded();
       this.statements.clear();

@@ -38,6 +38,13 @@ export class SessionSettings {
     for (const pin of unpins) this.#pins.delete(pin);
   }
 
+  /** The tag of a transaction that was committed, AND CHAIN or not. */
+  committed(): void {
+    const changes = this.#pending;
+    this.#pending = [];
+    for (const change of changes) this.#settle(change);
+  }
+
   /** The tag of a transaction that ended, or of a savepoint that was gone back to. */
   rolledBack(): void {
     this.#rolledBack = true;
@@ -60,9 +67,8 @@ export class SessionSettings {
       if (rolledBack) this.#pins.add("setting");
       return;
     }
-    const changes = this.#pending;
-    this.#pending = [];
-    if (!rolledBack && !failed) for (const change of changes) this.#settle(change);
+    if (rolledBack || failed) this.#pending = [];
+    else this.committed();
   }
 
   #settle(change: SettingChange): void {
