@@ -68,7 +68,7 @@ export class StatementKinds {
   done(deed: Deed): void {
     if (typeof deed === "boolean") return;
     const { verb, name, writes } = deed;
-    if (verb === "PREPARE" && name !== undefined) remember(this.#statements, name, writes);
+    if (verb === "PREPARE" && name !== undefined) this.#prepared(name, writes);
     else if (verb === "PREPARE") this.#statements.clear();
     else if (verb === "DECLARE" && name !== undefined) remember(this.#portals, name, false);
     else if (verb === "DECLARE") this.#portals.clear();
@@ -80,6 +80,11 @@ export class StatementKinds {
   transactionEnded(): void {
     this.#portals.clear();
     this.#unread = false;
+  }
+
+  /** A name that is there already can be had twice where a backend is shared: the client's own statements stand under other names there. */
+  #prepared(name: string, writes: boolean): void {
+    if (!this.#statements.has(name)) remember(this.#statements, name, writes);
   }
 
   #forget(names: Map<string, Deed>, name: string | undefined): void {
