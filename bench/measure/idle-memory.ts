@@ -15,6 +15,8 @@ import { residentBytes } from "../stage/usage.ts";
 /** Connected before counting begins, so that the first client's one-time costs are not counted as every client's. */
 const warmUpClients = 50;
 const kibibyte = 1024;
+/** A login takes milliseconds of two processes; on a busy machine many times that. */
+const patienceMs = { atAll: 60_000, perClient: 100 } as const;
 const wantedKib = { clear: 12, tls: 40 } as const;
 const script = (name: string) => fileURLToPath(new URL(`../stage/${name}.ts`, import.meta.url));
 
@@ -116,7 +118,8 @@ async function growWith(pid: number, task: CrowdTask): Promise<number[]> {
 }
 
 async function sizeAt(crowd: Child, pid: number, count: number): Promise<number> {
-  await waitFor(crowd, async () => (crowd.output().split("\n").includes(String(count)) ? true : undefined), 180_000);
+  const isThere = async () => (crowd.output().split("\n").includes(String(count)) ? true : undefined);
+  await waitFor(crowd, isThere, patienceMs.atAll + count * patienceMs.perClient);
   await pause(3000); // what was needed for connecting only is given back
   const bytes = await residentBytes(pid);
   process.kill(crowd.pid, "SIGUSR2");
