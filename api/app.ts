@@ -15,6 +15,7 @@ import { apiKeyEndpoints } from "./routes/apikeys.ts";
 import { backupEndpoints } from "./routes/backups.ts";
 import { blueprintEndpoints } from "./routes/blueprints.ts";
 import { clientCertificateEndpoints } from "./routes/client-certificates.ts";
+import { clusterEndpoints } from "./routes/clusters.ts";
 import { deploymentEndpoints } from "./routes/deployments.ts";
 import { fleetEndpoints } from "./routes/fleet.ts";
 import { importEndpoints } from "./routes/imports.ts";
@@ -48,6 +49,7 @@ export const endpoints = [
   ...adminEndpoints,
   ...isolationEndpoints,
   ...operationsEndpoints,
+  ...clusterEndpoints,
   ...importEndpoints,
   ...poolerEndpoints,
   ...logEndpoints,

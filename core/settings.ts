@@ -109,7 +109,13 @@ export const settings = {
     default: {},
     reload: false,
     secret: true,
-    help: "More PostgreSQL servers to host tenants on: administrator's URL by cluster name.",
+    help: "More PostgreSQL servers to host tenants on: administrator's URL by cluster name. POST /clusters adds others without a restart.",
+  },
+  cluster_allow_addresses: {
+    type: "cidr list",
+    default: [],
+    reload: true,
+    help: "Loopback, link-local and metadata addresses and ranges at which servers may be added with POST /clusters; other addresses need no leave.",
   },
   poolers: {
     type: "url map",
@@ -393,7 +399,7 @@ export const settings = {
     default: undefined,
     reload: true,
     secret: true,
-    help: "Bearer token of the server's operator, for GET and POST /clusters. Default: those endpoints are open to nobody.",
+    help: "Bearer token of the server's operator, for the endpoints under /clusters. Default: they are open to nobody.",
   },
   metrics_token: {
     type: "string",

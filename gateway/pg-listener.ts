@@ -29,7 +29,8 @@ export interface PgListenerDeps {
   readonly tls: TlsServerContext;
   /** Of all listeners; filled in as they open. */
   readonly ports: Partial<Record<EngineName, number>>;
-  readonly clusters: ReadonlyMap<string, ClusterAddress>;
+  /** Where clients' connections to a cluster go. @throws Error for an unknown one. */
+  addressOf(clusterId: string): ClusterAddress | Promise<ClusterAddress>;
   /** Told of every statement. */
   readonly queries: QueryLog;
   /** Says who asks this listener's sessions to wait. */
@@ -55,7 +56,7 @@ export async function openPgListener(deps: PgListenerDeps): Promise<PgListener> 
   const restoreRole = (request: BackendRequest) => deps.restoreRole(request.database, request.role);
   const plainDialer = createPostgresDialer({
     secrets,
-    addressOf: (clusterId) => addressOf(deps.clusters, clusterId),
+    addressOf: deps.addressOf,
     connect: (to, signal) => runtime.dial(to, signal),
     reassertPassword: restoreRole,
     sleep: (ms) => clock.sleep(ms),
@@ -118,12 +119,6 @@ export async function openPgListener(deps: PgListenerDeps): Promise<PgListener> 
       await listener.close();
     },
   };
-}
-
-function addressOf(clusters: ReadonlyMap<string, ClusterAddress>, clusterId: string): ClusterAddress {
-  const address = clusters.get(clusterId);
-  if (!address) throw new Error(`cluster "${clusterId}" is not configured on this instance`);
-  return address;
 }
 
 /** Sessions that were not held around the change mend what they have prepared as soon as they come to rest. */

@@ -11,9 +11,11 @@ import type { Log } from "../core/log.ts";
 import { Secrets } from "../core/secrets.ts";
 import { createPostgresAdmin } from "../engines/postgres/admin/admin.ts";
 import { createPostgresDesign } from "../engines/postgres/admin/design.ts";
-import type { ClusterAddress } from "../engines/postgres/dial.ts";
 import { openBackups } from "./backups/open.ts";
 import { Cleanup } from "./cleanup.ts";
+import { Clusters } from "./clusters/clusters.ts";
+import type { ClusterServer } from "./clusters/connection.ts";
+import { manageClusters } from "./clusters/manage.ts";
 import { createControlPlane } from "./control/control-plane.ts";
 import { makeDataDir } from "./data-dir.ts";
 import { closeWithin, Doors } from "./doors.ts";
@@ -33,7 +35,7 @@ import type { Runtime } from "./runtime/runtime.ts";
 import { readForeignSchema } from "./schemas/read-foreign.ts";
 import { openExisting, openServer, type ServerTarget } from "./server-target.ts";
 import { ServerVersions } from "./server-versions.ts";
-import { type ClusterTarget, createSqlDialer } from "./sql-dialer.ts";
+import { createSqlDialer } from "./sql-dialer.ts";
 import { StartupError } from "./startup-error.ts";
 import { CredentialLookup } from "./store/credential-lookup.ts";
 import { openStore, type Store } from "./store/store.ts";
@@ -97,23 +99,28 @@ async function assemble(options: StartOptions, cleanup: Cleanup): Promise<Gatewa
     },
     cleanup,
   );
-  const clusters = await openClusters(config, server);
+  const configured = await openClusters(config, server);
   const store = await openControlStore(server, options, cleanup);
-  const servers = mapValues(clusters, (each) => each.address);
-  const dialer = createSqlDialer({ clusters: mapValues(clusters, (each) => each.cluster), secrets });
+  const clusterRules = () => ({ allowPrivate: true, allow: inForce().cluster_allow_addresses, setting: "cluster_allow_addresses" });
+  const clusters = new Clusters({ store, secrets, log, rules: clusterRules }, configured);
+  await clusters.start();
+  cleanup.add("list of clusters", () => clusters.stop());
+  const dialer = createSqlDialer({ clusters: clusters.targets, secrets });
   cleanup.add("control connections", () => dialer.close());
-  const versions = new ServerVersions({ dialer, clusterIds: [...clusters.keys()], clock, log });
+  const versions = new ServerVersions({ dialer, clusterIds: () => clusters.ids(), clock, log });
   cleanup.add("version checks", () => versions.stop());
+  clusters.onChange = () => void versions.check();
   await versions.check();
   if (config.strict_versions) versions.assertGood();
-  const lockWatch = new LockWatch({ dialer, clusterIds: [...clusters.keys()], clock, log, percent: () => inForce().lock_share_percent });
+  const lockWatch = new LockWatch({ dialer, clusterIds: () => clusters.ids(), clock, log, percent: () => inForce().lock_share_percent });
   cleanup.add("lock watch", () => lockWatch.stop());
   const admin = createPostgresAdmin({ dialer, secrets, log, clock, allowedExtensions: () => inForce()["extensions.allow"] });
   const control = createControlPlane({
     ...{ store, admin, secrets, clock, log },
     design: createPostgresDesign({ dialer, secrets, log, clock }),
     readForeignSchema: (connection) => readForeignSchema(connection, outboundRules(inForce())),
-    config: controlConfig(config, [...clusters.keys()]),
+    config: controlConfig(config),
+    clusters,
   });
   await control.start();
   cleanup.add("control plane", () => control.stop());
@@ -152,7 +159,7 @@ async function assemble(options: StartOptions, cleanup: Cleanup): Promise<Gatewa
     lookup,
     tls,
     routes: store.routes,
-    clusters: await withPoolers(config, servers),
+    addressOf: await withPoolers(config, clusters),
     restoreRole: admin.restoreRole,
     onHolds: control.serveHolds,
     restoreAlteredRole: admin.restoreAlteredRole,
@@ -172,7 +179,12 @@ async function assemble(options: StartOptions, cleanup: Cleanup): Promise<Gatewa
     runtime: runtime.name,
     config: inForce,
     queries: queryLog.queries,
-    describePooler: (request) => describePooler({ store, dialer, servers, backendBudget: () => inForce().backend_budget }, request),
+    clusters,
+    clusterManager: manageClusters({
+      ...{ clusters, context: control.context, dialer, rules: clusterRules },
+      isStrict: () => inForce().strict_versions,
+    }),
+    describePooler: (request) => describePooler({ store, dialer, clusters, backendBudget: () => inForce().backend_budget }, request),
   });
   cleanup.add("operations", () => operations.stop());
   const served = {
@@ -238,13 +250,14 @@ async function openTls(
   }
 }
 
-async function openClusters(config: Config, first: ServerTarget): Promise<Map<string, { cluster: ClusterTarget; address: ClusterAddress }>> {
-  const clusters = new Map<string, { cluster: ClusterTarget; address: ClusterAddress }>([[firstCluster, first]]);
+async function openClusters(config: Config, first: ServerTarget): Promise<readonly ClusterServer[]> {
+  const configured = (id: string, { cluster, address }: ServerTarget) => ({ id, origin: "configuration" as const, target: cluster, address });
+  const servers = [configured(firstCluster, first)];
   for (const [name, url] of Object.entries(config.clusters)) {
     if (name === firstCluster) throw new StartupError("clusters", `the name "${firstCluster}" is the first cluster's own`);
-    clusters.set(name, await openExisting(url, `clusters.${name}`));
+    servers.push(configured(name, await openExisting(url, `clusters.${name}`)));
   }
-  return clusters;
+  return servers;
 }
 
 async function openControlStore(server: ServerTarget, options: StartOptions, cleanup: Cleanup): Promise<Store> {
@@ -261,11 +274,10 @@ async function openControlStore(server: ServerTarget, options: StartOptions, cle
   }
 }
 
-function controlConfig(config: Config, clusterIds: readonly string[]) {
+function controlConfig(config: Config) {
   return {
     ...reloadableControlConfig(config),
     asksClientCertificates: config["tls.client_certificates"],
-    clusters: clusterIds.map((id) => ({ id, name: id })),
   };
 }
 
@@ -328,8 +340,4 @@ function describeEndpoints(config: Config, ports: Listeners["ports"]) {
 function urlHost(config: Config): string {
   const host = config.host === "0.0.0.0" || config.host === "::" ? config.public_host : config.host;
   return host.includes(":") ? `[${host}]` : host;
-}
-
-function mapValues<K, A, B>(map: ReadonlyMap<K, A>, change: (value: A) => B): Map<K, B> {
-  return new Map([...map].map(([key, value]) => [key, change(value)]));
 }
