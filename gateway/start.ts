@@ -115,12 +115,15 @@ async function assemble(options: StartOptions, cleanup: Cleanup): Promise<Gatewa
   const lockWatch = new LockWatch({ dialer, clusterIds: () => clusters.ids(), clock, log, percent: () => inForce().lock_share_percent });
   cleanup.add("lock watch", () => lockWatch.stop());
   const admin = createPostgresAdmin({ dialer, secrets, log, clock, allowedExtensions: () => inForce()["extensions.allow"] });
+  const queryLog = openQueryLog({ store, clock, log, config });
+  cleanup.add("query log", () => queryLog.stop());
   const control = createControlPlane({
     ...{ store, admin, secrets, clock, log },
     design: createPostgresDesign({ dialer, secrets, log, clock }),
     readForeignSchema: (connection) => readForeignSchema(connection, outboundRules(inForce())),
     config: controlConfig(config),
     clusters,
+    queries: queryLog.queries,
   });
   await control.start();
   cleanup.add("control plane", () => control.stop());
@@ -149,8 +152,6 @@ async function assemble(options: StartOptions, cleanup: Cleanup): Promise<Gatewa
   const { tls, watch, caFile } = await openTls(options, inForce, dataDir, cleanup);
   const lookup = new CredentialLookup(store.db, clock, store.onChange);
   cleanup.add("credential look-up", () => lookup.stop());
-  const queryLog = openQueryLog({ store, clock, log, config });
-  cleanup.add("query log", () => queryLog.stop());
   const listeners = await openListeners({
     ...options,
     queries: queryLog.queries,

@@ -4,6 +4,7 @@ import type { ClusterAdmin } from "../../core/cluster-admin.ts";
 import type { ClusterDesign } from "../../core/cluster-design.ts";
 import type { Log } from "../../core/log.ts";
 import type { Cluster } from "../../core/model.ts";
+import type { QueryLog } from "../../core/query-log.ts";
 import type { ForeignSchema, SourceConnection } from "../../core/schema-design.ts";
 import type { Secrets } from "../../core/secrets.ts";
 import { CredentialUses } from "../store/credential-uses.ts";
@@ -73,6 +74,8 @@ export interface ControlOptions {
   readonly config?: Partial<ControlConfig> | undefined;
   /** Comes before the configuration's. */
   readonly clusters?: ClusterList | undefined;
+  /** Told of statements sent over the API. */
+  readonly queries?: QueryLog | undefined;
 }
 
 export interface ControlContext {
@@ -85,6 +88,7 @@ export interface ControlContext {
   readonly log: Log;
   readonly config: ControlConfig;
   readonly clusters: ClusterList;
+  readonly queries?: QueryLog | undefined;
   /** What this instance is at work on. */
   readonly claims: Claims;
   /** Work nobody waits for. */
