@@ -124,7 +124,7 @@ describe("an added server", () => {
       { id: "main", origin: "configuration", isolation_level: 1 },
     ]);
     expect((await apis.two("GET", "/ready")).body.checks).toMatchObject({ "cluster eu2": "ok" });
-  });
+  }, 120_000);
 
   it("is reached with a password nobody finds in the store or in an answer", async () => {
     const [row] = await ask(pair.server, "SELECT id, connection FROM tenantry.clusters WHERE connection IS NOT NULL");
@@ -148,7 +148,7 @@ describe("an added server", () => {
     expect(await visit(pair.two, globex)).toEqual({ server: "added", accounts: 7 });
     expect((await apis.two("PATCH", "/tenants/globex/isolation", { cluster: "main" })).body.code).toBe("ok");
     expect(await visit(pair.one, globex)).toEqual({ server: "main", accounts: 7 });
-  });
+  }, 120_000);
 
   it("is still there after a restart", async () => {
     await pair.one.stop("SIGKILL");
@@ -168,7 +168,7 @@ describe("an added server", () => {
     expect([changed.code, changed.stderr, changed.stdout]).toEqual([0, "", expect.stringContaining(`127.0.0.1:${otherDoor.port}`)]);
     door.shutAfter(0);
     for (const gateway of [pair.one, pair.two]) expect(await visit(gateway, wayne)).toEqual({ server: "added", accounts: 0 });
-  });
+  }, 120_000);
 
   it("is removed when nobody is left on it, and leaves nothing there", async () => {
     const full = await operator("DELETE", "/clusters/eu2");
