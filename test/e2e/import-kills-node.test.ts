@@ -2,7 +2,7 @@
 import { writeFile } from "node:fs/promises";
 import { join } from "node:path";
 import pg from "pg";
-import { afterAll, beforeAll, describe, expect, it } from "vitest";
+import { afterAll, afterEach, beforeAll, describe, expect, it } from "vitest";
 import { type Door, openDoor } from "../gateway/imports/door.ts";
 import { fillShop, sharedSchema } from "../gateway/imports/shop.ts";
 import { startTestPostgres, type TestPostgres } from "../support/postgres.ts";
@@ -13,8 +13,10 @@ import { until } from "./support/until.ts";
 
 /** More of them: TDB_KILL_RUNS=50. */
 const runs = Number(process.env.TDB_KILL_RUNS ?? 2);
-const customersEach = 200;
-const tenants = ["acme", "globex", "initech", "umbrella", "wayne"];
+const customersEach = 100;
+const tenants = ["acme", "globex", "initech", "wayne"];
+/** Of an import begun twice, on a machine that has other things to do. */
+const patienceMs = 180_000;
 
 let dataDir: string;
 let gateway: GatewayProcess;
@@ -87,10 +89,11 @@ const stateOf = async (workspace: string, importId: string) =>
 
 async function untilEnded(workspace: string, importId: string) {
   let state = await stateOf(workspace, importId);
-  await until(async () => {
+  const isOver = async () => {
     state = await stateOf(workspace, importId);
     return state.status !== "queued" && state.status !== "running";
-  });
+  };
+  await until(isOver, () => JSON.stringify(state), patienceMs);
   return state;
 }
 
@@ -121,21 +124,24 @@ async function checkInventory(): Promise<void> {
   }
 }
 
-async function clear(workspace: string): Promise<void> {
-  for (const tenant of tenants) expect((await api()("DELETE", `/tenants/${tenant}?hard=true`)).status).toBe(200);
-  expect((await api()("DELETE", `/workspaces/${workspace}`)).status).toBe(200);
-}
-
 describe("an import whose gateway is killed", () => {
   /** How long one takes that nobody disturbs. */
   let lastsMs: number;
+
+  /** The next one makes the same tenants again. */
+  const clear = async () => {
+    for (const tenant of tenants) await api()("DELETE", `/tenants/${tenant}?hard=true`);
+    for (const { name } of (await api()("GET", "/workspaces")).body.workspaces) await api()("DELETE", `/workspaces/${name}`);
+  };
+  afterEach(clear, 60_000);
+
   beforeAll(async () => {
     const startedAt = performance.now();
     expect(await untilEnded("calm", await importInto("calm"))).toMatchObject({ status: "done", error: null });
     lastsMs = performance.now() - startedAt;
     await checkTenants("calm");
-    await clear("calm");
-  }, 120_000);
+    await clear();
+  }, patienceMs);
 
   for (let run = 1; run <= runs; run++) {
     const part = Math.random();
@@ -150,7 +156,6 @@ describe("an import whose gateway is killed", () => {
       expect(ended.tables.find((each: { table: string }) => each.table === "customers").unowned).toMatchObject([{ rows: 1 }]);
       await checkTenants(workspace);
       await checkInventory();
-      await clear(workspace);
-    }, 240_000);
+    }, 300_000);
   }
 });
