@@ -29,6 +29,7 @@ import { serviceEndpoints } from "./routes/service.ts";
 import { settingEndpoints } from "./routes/settings.ts";
 import { tenantEndpoints } from "./routes/tenants.ts";
 import { workspaceEndpoints } from "./routes/workspaces.ts";
+import { traceRequest } from "./trace-request.ts";
 
 export type { ApiBindings, ApiDeps, ApiInfo, Endpoint } from "./context.ts";
 
@@ -82,6 +83,7 @@ export function createApi(deps: ApiDeps) {
     await next();
     logRequest(c, deps.clock.nowMs() - startedMs);
   });
+  base.use(traceRequest);
   base.use(async (c, next) => {
     const retryAfterS = await limiter.takeRequest(c.env?.remoteAddress ?? "");
     if (retryAfterS !== undefined)

@@ -393,6 +393,21 @@ export const settings = {
     reload: true,
     help: "Addresses and ranges that may be read from whatever they are; loopback, link-local and metadata addresses are refused otherwise.",
   },
+  "otel.endpoint": {
+    type: "url",
+    schemes: ["http", "https"],
+    default: undefined,
+    reload: false,
+    help: "OpenTelemetry collector that traces are sent to, by OTLP over HTTP: http://collector:4318. Default: OTEL_EXPORTER_OTLP_ENDPOINT of the environment, and without that no traces are made.",
+  },
+  "otel.sample_percent": {
+    type: "int",
+    default: 100,
+    min: 0,
+    max: 100,
+    reload: false,
+    help: "Share of log-ins, API requests and deployments that are traced; what comes with a traceparent header follows that.",
+  },
   signup_enabled: { type: "bool", default: true, reload: true, help: "Whether anybody who reaches the API may make an account." },
   operator_token: {
     type: "string",

@@ -12,6 +12,7 @@ import { type BackendRequest, type ClusterCounts, Pool, type PoolCounts } from "
 import type { QueryLog } from "../core/query-log.ts";
 import type { Role } from "../core/role.ts";
 import { runSession } from "../core/session.ts";
+import type { Tracer } from "../core/tracing.ts";
 import type { PostgresBackend } from "../engines/postgres/backend-session.ts";
 import { type ClusterAddress, createPostgresDialer } from "../engines/postgres/dial.ts";
 import { createPostgresEngine } from "../engines/postgres/engine.ts";
@@ -31,6 +32,8 @@ export interface PgListenerDeps {
   readonly ports: Partial<Record<EngineName, number>>;
   /** Where clients' connections to a cluster go. @throws Error for an unknown one. */
   addressOf(clusterId: string): ClusterAddress | Promise<ClusterAddress>;
+  /** Told of log-ins, where traces are wanted. */
+  readonly tracer?: Tracer | undefined;
   /** Told of every statement. */
   readonly queries: QueryLog;
   /** Says who asks this listener's sessions to wait. */
@@ -100,7 +103,7 @@ export async function openPgListener(deps: PgListenerDeps): Promise<PgListener> 
     queries: deps.queries,
   });
   const at = { option: "--pg-port", host: config.host, port: config.pg_port };
-  const sessionDeps = { clock, log, gate, bans, sessions, cancels };
+  const sessionDeps = { clock, log, gate, bans, sessions, cancels, tracer: deps.tracer };
   const listener = await openPort(runtime, at, (pipe) => entrance.door.enter(pipe, (client) => void runSession(client, engine, sessionDeps))).catch(
     (error) => {
       stop();

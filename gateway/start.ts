@@ -1,6 +1,7 @@
 /** Puts a gateway together from a configuration: server, store, control plane, listeners, API; and takes it apart again in reverse. */
 
 import { resolve } from "node:path";
+import process from "node:process";
 import { type ApiDeps, createApi } from "../api/app.ts";
 import { readVersion } from "../api/package-version.ts";
 import type { Clock } from "../core/clock.ts";
@@ -42,6 +43,7 @@ import { openStore, type Store } from "./store/store.ts";
 import { ensureCertificates, loadCertificates } from "./tls/certificates.ts";
 import { type CertificateWatch, watchCertificates } from "./tls/watch.ts";
 import { createWireTls, type WireTls } from "./tls/wire-tls.ts";
+import { openTracing } from "./tracing/open.ts";
 
 export interface StartOptions {
   readonly config: Config;
@@ -88,6 +90,10 @@ async function assemble(options: StartOptions, cleanup: Cleanup): Promise<Gatewa
   const { config, runtime, clock, log } = options;
   let current = config;
   const inForce = () => current;
+  const version = await readVersion();
+  const tracing = await openTracing({ config, env: process.env, log, version });
+  if (tracing) cleanup.add("traces", () => tracing.stop());
+  const tracer = tracing?.tracer;
   const dataDir = await makeDataDir(resolve(config.data_dir));
   const keyPlace = { dataDir, file: config.master_key_file, text: config.master_key, crypto: runtime.crypto };
   const masterKeys = await loadMasterKeys(keyPlace);
@@ -124,6 +130,7 @@ async function assemble(options: StartOptions, cleanup: Cleanup): Promise<Gatewa
     config: controlConfig(config),
     clusters,
     queries: queryLog.queries,
+    tracer,
   });
   await control.start();
   cleanup.add("control plane", () => control.stop());
@@ -159,6 +166,7 @@ async function assemble(options: StartOptions, cleanup: Cleanup): Promise<Gatewa
     control,
     lookup,
     tls,
+    tracer,
     routes: store.routes,
     addressOf: await withPoolers(config, clusters),
     restoreRole: admin.restoreRole,
@@ -169,14 +177,14 @@ async function assemble(options: StartOptions, cleanup: Cleanup): Promise<Gatewa
   cleanup.add("listeners", () => doors.close(0));
   doors.add((graceMs) => listeners.drain(graceMs));
   listeners.sessions.onIdentified = ({ credential }) => control.noteUse(credential.id);
-  const info = { version: await readVersion(), apiUrl: "", caFile, ...describeEndpoints(config, listeners.ports) };
+  const info = { version, apiUrl: "", caFile, ...describeEndpoints(config, listeners.ports) };
   const operations = createOperations({
     listeners,
     store,
     versions,
     clock,
     log,
-    version: info.version,
+    version,
     runtime: runtime.name,
     config: inForce,
     queries: queryLog.queries,
@@ -196,6 +204,7 @@ async function assemble(options: StartOptions, cleanup: Cleanup): Promise<Gatewa
     info,
     operations,
     history: queryLog.history,
+    tracer,
     idempotency: createIdempotency(store.db, clock),
   };
   const apiPort = config.api_port < 0 ? undefined : await openApi({ ...options, served, inForce }, doors);

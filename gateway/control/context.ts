@@ -7,6 +7,7 @@ import type { Cluster } from "../../core/model.ts";
 import type { QueryLog } from "../../core/query-log.ts";
 import type { ForeignSchema, SourceConnection } from "../../core/schema-design.ts";
 import type { Secrets } from "../../core/secrets.ts";
+import type { Tracer } from "../../core/tracing.ts";
 import { CredentialUses } from "../store/credential-uses.ts";
 import type { Store } from "../store/store.ts";
 import { Background } from "./background.ts";
@@ -76,6 +77,7 @@ export interface ControlOptions {
   readonly clusters?: ClusterList | undefined;
   /** Told of statements sent over the API. */
   readonly queries?: QueryLog | undefined;
+  readonly tracer?: Tracer | undefined;
 }
 
 export interface ControlContext {
@@ -89,6 +91,7 @@ export interface ControlContext {
   readonly config: ControlConfig;
   readonly clusters: ClusterList;
   readonly queries?: QueryLog | undefined;
+  readonly tracer?: Tracer | undefined;
   /** What this instance is at work on. */
   readonly claims: Claims;
   /** Work nobody waits for. */
