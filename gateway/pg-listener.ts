@@ -14,12 +14,13 @@ import type { Role } from "../core/role.ts";
 import { runSession } from "../core/session.ts";
 import type { Tracer } from "../core/tracing.ts";
 import type { PostgresBackend } from "../engines/postgres/backend-session.ts";
-import { type ClusterAddress, createPostgresDialer } from "../engines/postgres/dial.ts";
+import { createPostgresDialer } from "../engines/postgres/dial.ts";
 import { createPostgresEngine } from "../engines/postgres/engine.ts";
 import { withSoundRoles } from "../engines/postgres/sound-roles.ts";
 import type { HoldHandler } from "./control/tenant-holds.ts";
 import type { Entrance } from "./entrance.ts";
 import { type OpenPort, openPort } from "./open-port.ts";
+import type { ClusterRoutes } from "./poolers.ts";
 import type { Runtime } from "./runtime/runtime.ts";
 import { isTrusted } from "./tls/client-trust.ts";
 
@@ -30,8 +31,7 @@ export interface PgListenerDeps {
   readonly tls: TlsServerContext;
   /** Of all listeners; filled in as they open. */
   readonly ports: Partial<Record<EngineName, number>>;
-  /** Where clients' connections to a cluster go. @throws Error for an unknown one. */
-  addressOf(clusterId: string): ClusterAddress | Promise<ClusterAddress>;
+  readonly clusters: ClusterRoutes;
   /** Told of log-ins, where traces are wanted. */
   readonly tracer?: Tracer | undefined;
   /** Told of every statement. */
@@ -59,7 +59,7 @@ export async function openPgListener(deps: PgListenerDeps): Promise<PgListener> 
   const restoreRole = (request: BackendRequest) => deps.restoreRole(request.database, request.role);
   const plainDialer = createPostgresDialer({
     secrets,
-    addressOf: deps.addressOf,
+    addressOf: (clusterId) => deps.clusters.addressOf(clusterId),
     connect: (to, signal) => runtime.dial(to, signal),
     reassertPassword: restoreRole,
     sleep: (ms) => clock.sleep(ms),
@@ -95,7 +95,7 @@ export async function openPgListener(deps: PgListenerDeps): Promise<PgListener> 
     tls,
     tlsRequired,
     isTrusted,
-    isPooled: (clusterId) => deps.clusters.get(clusterId)?.pooler === "transaction",
+    isPooled: (clusterId) => deps.clusters.poolerOf(clusterId) === "transaction",
     connectWaitMs: () => entrance.config.connect_wait_ms,
     ports: () => deps.ports,
     nowMs: () => sessions.nowMs,

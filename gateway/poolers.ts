@@ -11,14 +11,25 @@ import { readPooler } from "./server-target.ts";
 import { StartupError } from "./startup-error.ts";
 import type { Store } from "./store/store.ts";
 
-/** @returns where clients' connections to a cluster go. @throws {StartupError} naming the setting. */
-export async function withPoolers(config: Config, clusters: Clusters): Promise<(clusterId: string) => ClusterAddress | Promise<ClusterAddress>> {
+/** Where clients' connections go. */
+export interface ClusterRoutes {
+  /** @throws Error for an unknown cluster. */
+  addressOf(clusterId: string): ClusterAddress | Promise<ClusterAddress>;
+  /** How the PgBouncer before it pools, where there is one. */
+  poolerOf(clusterId: string): ClusterAddress["pooler"];
+}
+
+/** @throws {StartupError} naming the setting. */
+export async function withPoolers(config: Config, clusters: Clusters): Promise<ClusterRoutes> {
   const poolers = new Map<string, ClusterAddress>();
   for (const [name, url] of Object.entries(config.poolers)) {
     if (!clusters.get(name)) throw new StartupError(`poolers.${name}`, `there is no cluster "${name}"; there are: ${clusters.ids().join(", ")}`);
     poolers.set(name, await readPooler(url, `poolers.${name}`));
   }
-  return (clusterId) => poolers.get(clusterId) ?? clusters.addressOf(clusterId);
+  return {
+    addressOf: (clusterId) => poolers.get(clusterId) ?? clusters.addressOf(clusterId),
+    poolerOf: (clusterId) => poolers.get(clusterId)?.pooler,
+  };
 }
 
 /**

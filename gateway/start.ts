@@ -168,7 +168,7 @@ async function assemble(options: StartOptions, cleanup: Cleanup): Promise<Gatewa
     tls,
     tracer,
     routes: store.routes,
-    addressOf: await withPoolers(config, clusters),
+    clusters: await withPoolers(config, clusters),
     restoreRole: admin.restoreRole,
     onHolds: control.serveHolds,
     restoreAlteredRole: admin.restoreAlteredRole,
