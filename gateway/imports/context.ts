@@ -32,7 +32,7 @@ export interface ImportsConfig {
 export const defaultImportsConfig: ImportsConfig = {
   sourceAttempts: 6,
   firstWaitMs: 1_000,
-  settleAttempts: 30,
+  settleAttempts: 60,
   clusterAttempts: 3,
   importsAtOnce: 2,
   progressMs: 1_000,
