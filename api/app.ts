@@ -15,6 +15,7 @@ import { apiKeyEndpoints } from "./routes/apikeys.ts";
 import { backupEndpoints } from "./routes/backups.ts";
 import { blueprintEndpoints } from "./routes/blueprints.ts";
 import { clientCertificateEndpoints } from "./routes/client-certificates.ts";
+import { clusterEndpoints } from "./routes/clusters.ts";
 import { deploymentEndpoints } from "./routes/deployments.ts";
 import { fleetEndpoints } from "./routes/fleet.ts";
 import { importEndpoints } from "./routes/imports.ts";
@@ -28,6 +29,7 @@ import { serviceEndpoints } from "./routes/service.ts";
 import { settingEndpoints } from "./routes/settings.ts";
 import { tenantEndpoints } from "./routes/tenants.ts";
 import { workspaceEndpoints } from "./routes/workspaces.ts";
+import { traceRequest } from "./trace-request.ts";
 
 export type { ApiBindings, ApiDeps, ApiInfo, Endpoint } from "./context.ts";
 
@@ -48,6 +50,7 @@ export const endpoints = [
   ...adminEndpoints,
   ...isolationEndpoints,
   ...operationsEndpoints,
+  ...clusterEndpoints,
   ...importEndpoints,
   ...poolerEndpoints,
   ...logEndpoints,
@@ -80,6 +83,7 @@ export function createApi(deps: ApiDeps) {
     await next();
     logRequest(c, deps.clock.nowMs() - startedMs);
   });
+  base.use(traceRequest);
   base.use(async (c, next) => {
     const retryAfterS = await limiter.takeRequest(c.env?.remoteAddress ?? "");
     if (retryAfterS !== undefined)

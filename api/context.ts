@@ -12,6 +12,7 @@ import type { QueryHistory } from "../core/query-history.ts";
 import type { Role } from "../core/role.ts";
 import type { SchemaDesign } from "../core/schema-design.ts";
 import type { Scope } from "../core/scope.ts";
+import type { Tracer } from "../core/tracing.ts";
 import type { RateLimiter, RateLimits } from "./rate-limit.ts";
 
 export interface Endpoint {
@@ -55,6 +56,8 @@ export interface ApiDeps {
   readonly signupEnabled: boolean;
   /** The gateway around the API; without it its routes are forbidden and changes are not recorded. */
   readonly operations?: Operations | undefined;
+  /** Told of each request, where traces are wanted. */
+  readonly tracer?: Tracer | undefined;
   /** What is remembered of requests with an Idempotency-Key; without it the header has no effect. */
   readonly idempotency?: Idempotency | undefined;
   /** What ran in the databases; without it its routes are forbidden. */

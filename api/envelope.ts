@@ -119,13 +119,18 @@ export function badInput(issues: readonly ErrorIssue[]): GatewayError {
 /** The zod hook of every route: validation failures become {@link badInput}. */
 export function refuseInvalid(result: { success: true } | { success: false; error: z.ZodError }): void {
   if (result.success) return;
-  const issues = result.error.issues.flatMap((issue): ErrorIssue[] => {
-    if (issue.code === "unrecognized_keys") {
-      return issue.keys.map((key) => ({ path: [...issue.path, key].join("."), message: "unknown field" }));
-    }
-    return [{ path: issue.path.join("."), message: wording(issue) }];
-  });
+  const issues = result.error.issues.flatMap(describeIssue);
   throw badInput(issues);
+}
+
+function describeIssue(issue: z.core.$ZodIssue): ErrorIssue[] {
+  if (issue.code === "unrecognized_keys") return issue.keys.map((key) => ({ path: [...issue.path, key].join("."), message: "unknown field" }));
+  if (issue.code === "invalid_union") {
+    // Of several shapes, the faults of the one that has the value's type.
+    const meant = issue.errors.find((faults) => !faults.some(({ code, path }) => code === "invalid_type" && path.length === 0));
+    if (meant) return meant.flatMap((fault) => describeIssue({ ...fault, path: [...issue.path, ...fault.path] }));
+  }
+  return [{ path: issue.path.join("."), message: wording(issue) }];
 }
 
 function wording(issue: z.core.$ZodIssue): string {

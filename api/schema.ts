@@ -180,12 +180,12 @@ export const blueprintFields = {
 };
 export const Blueprint = z.object(blueprintFields).openapi("Blueprint");
 
-/** As the configuration names it. */
+/** As the configuration or POST /clusters names it. */
 export const ClusterName = z
   .string()
   .min(1, "must not be empty")
   .max(80, "must be at most 80 characters")
-  .openapi({ description: "A cluster of the configuration; `main` is the first.", example: "dedicated" });
+  .openapi({ description: "A name of GET /clusters; `main` is the first.", example: "dedicated" });
 
 export const TenantStatus = z.enum(["creating", "ready", "suspended", "trash", "deleting"]).openapi({ example: "ready" });
 export const TenantDatabase = z

@@ -72,6 +72,8 @@ export interface QueryAnswer {
   readonly execution_time_ms: number;
   readonly truncated: boolean;
   readonly command: string;
+  /** Of the values, as the server sent them. */
+  readonly bytes: number;
 }
 
 export interface ClusterAdmin {

@@ -86,6 +86,16 @@ export interface TenantAnswer {
 export interface QueryRequest {
   readonly query: string;
   readonly params: readonly unknown[];
+  /** Who the query log tells it of; without one it is not in the log. */
+  readonly caller?: QueryCaller | undefined;
+}
+
+/** Who sends a statement over the API. */
+export interface QueryCaller {
+  /** The key's id; an account's where a session sends it. */
+  readonly credentialId: string;
+  readonly address: string;
+  readonly requestId: string;
 }
 
 export interface DeploymentRequest {

@@ -34,9 +34,28 @@ export interface BanInfo {
   readonly secondsLeft: number;
 }
 
+/** How a server is reached as its administrator. */
+export interface ClusterConnection {
+  readonly host: string;
+  readonly port: number;
+  readonly user: string;
+  readonly password: string;
+  /** Where cluster-wide work is done. */
+  readonly database: string;
+  /** `disable`: in clear; `require`: encrypted; `verify-full`: the certificate must be of that host and of a known authority. */
+  readonly sslmode: "disable" | "require" | "verify-full";
+  /** PEM: the authority to believe instead of the public ones, with `verify-full`. */
+  readonly ca?: string | undefined;
+}
+
 export interface ClusterInfo {
   readonly id: string;
   readonly name: string;
+  /** Where it stands, for people: `db2.example:5432`. Undefined where this instance's configuration has it no more. */
+  readonly server: string | undefined;
+  readonly origin: "configuration" | "api" | undefined;
+  /** What is placed on it: 1 on the first, 2 on the others. */
+  readonly isolationLevel: 1 | 2;
   /** Databases on it, spares and templates included. */
   readonly databases: number;
   /** Most backend connections of this instance, and what they do now. */
@@ -102,6 +121,12 @@ export interface Operations {
   /** @returns false when the address is not banned. */
   liftBan(address: string): Promise<boolean>;
   listClusters(): Promise<readonly ClusterInfo[]>;
+  /** In use at once, on every instance. @throws {GatewayError} bad_request, forbidden, conflict, backend_unreachable. */
+  addCluster(name: string, connection: ClusterConnection): Promise<ClusterInfo>;
+  /** Another way to the same server, or to the one that took its place with all its databases. @throws {GatewayError} as above, and not_found. */
+  changeCluster(id: string, connection: ClusterConnection): Promise<ClusterInfo>;
+  /** @throws {GatewayError} not_found, forbidden for one of the configuration, conflict while it has databases. */
+  removeCluster(id: string): Promise<void>;
   /** What sets up a PgBouncer before a cluster. @throws {GatewayError} not_found, backend_unreachable. */
   describePooler(request: PoolerRequest): Promise<PoolerFiles>;
   recordChange(entry: AuditEntry): Promise<void>;

@@ -28,6 +28,7 @@ export interface HistoryPage extends Page, HistoryRange {
   readonly sqlstate?: string | undefined;
   readonly fingerprint?: string | undefined;
   readonly sessionId?: string | undefined;
+  readonly via?: "wire" | "api" | undefined;
   readonly transactionId?: string | undefined;
   /** Text that stands in the statement, upper and lower case alike. */
   readonly search?: string | undefined;
@@ -39,7 +40,9 @@ export interface HistoryEntry {
   readonly workspaceId: string;
   readonly credentialId: string;
   readonly address: string;
+  /** Of a connection; of a request, where it came over the API. */
   readonly sessionId: string;
+  readonly via: "wire" | "api";
   readonly transactionId: string;
   readonly durationMs: number;
   readonly rows: number;

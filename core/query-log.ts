@@ -14,6 +14,9 @@ export interface StatementOrigin {
   readonly sessionId: string;
 }
 
+/** Longest text that is kept of a statement. */
+export const maxStatementBytes = 4096;
+
 /** A statement's text as the client sent it, cut to what is kept. Shared by all executions of a prepared statement. */
 export interface StatementText {
   readonly bytes: Uint8Array;

@@ -13,6 +13,7 @@ import type { AddressGate } from "./limit.ts";
 import type { Log } from "./log.ts";
 import { PipeClosedError } from "./pipe-reader.ts";
 import type { Session, SessionRegistry } from "./session-registry.ts";
+import type { Tracer } from "./tracing.ts";
 
 export interface SessionDeps {
   readonly clock: Clock;
@@ -21,6 +22,7 @@ export interface SessionDeps {
   readonly bans: BanTracker;
   readonly sessions: SessionRegistry;
   readonly cancels: CancelRegistry;
+  readonly tracer?: Tracer | undefined;
 }
 
 /** Runs one connection to its end. Never rejects: the one catch encodes, logs and closes. */
@@ -37,7 +39,9 @@ export async function runSession<Login extends LoginRequest, Lease extends Engin
   let lease: Lease | undefined;
   let cancelKey: CancelKey | undefined;
   let reusable = false;
+  const trace = deps.tracer?.begin(`${engine.name} login`, { "tenantry.session_id": session.id, "client.address": socket.peer.address });
   try {
+    let step = trace?.begin("open");
     const login = await engine.open(client, signal, (pipe) => {
       client = pipe;
     });
@@ -49,16 +53,21 @@ export async function runSession<Login extends LoginRequest, Lease extends Engin
     }
     client = login.client;
     session.describe(login.user, login.database);
+    step?.end();
+    trace?.set({ "db.namespace": login.database, "tenantry.project_id": login.user });
     const refusal = admission.refusal ?? (admission.shared && (await admission.shared));
     if (refusal) throw refusal;
     const beganAtMs = deps.clock.nowMs();
+    step = trace?.begin("authenticate");
     const identity = await engine.authenticate(login, signal);
     deps.sessions.metrics.authentications.observe((deps.clock.nowMs() - beganAtMs) / 1000);
     deps.bans.recordSuccess(admission.addressKey);
     session.identify(engine.name, identity);
+    step?.end();
     grant = await engine.authorize(login, identity, signal);
     session.authorized(grant);
     const askedAtMs = deps.clock.nowMs();
+    step = trace?.begin("lease");
     lease = await engine.lease(login, grant, signal, (asked) => session.asked(asked));
     deps.sessions.metrics.waits.observe((deps.clock.nowMs() - askedAtMs) / 1000);
     cancelKey = deps.cancels.register(session, engine.cancelKeyShape(login, lease));
@@ -66,13 +75,16 @@ export async function runSession<Login extends LoginRequest, Lease extends Engin
     session.started(relay);
     deps.sessions.metrics.loginEnded(engine.name, "ok");
     deps.sessions.metrics.connects.observe((deps.clock.nowMs() - session.openedAtMs) / 1000);
+    trace?.end();
     const end = await relay.ended;
     reusable = end.reusable;
     if (end.error) deps.log.write(end.error.refusal.log, "session ended", { ...session.logFields(), reason: end.error.message });
   } catch (error) {
+    trace?.end(error instanceof GatewayError ? error.kind : error instanceof PipeClosedError ? "client_left" : "internal_error");
     refuse(client, engine, error, session, deps);
     if (!admission.exempt && error instanceof GatewayError && error.kind === "auth_failed") countFailure(admission.addressKey, deps);
   } finally {
+    trace?.end();
     if (cancelKey) deps.cancels.unregister(cancelKey);
     lease?.release(reusable);
     session.close();

@@ -36,6 +36,8 @@ export interface SqlConnection {
     readonly rowCount: number;
     readonly truncated: boolean;
     readonly command: string;
+    /** Of the values, as the server sent them. */
+    readonly bytes: number;
   }>;
   /** `COPY … TO STDOUT`: the data as it comes, cut anywhere; as slow as its reader. Leaving before the end breaks the connection. */
   copyOut(text: string): AsyncIterable<Uint8Array>;

@@ -5,7 +5,8 @@ import type { SqlConnection, SqlDialer } from "../core/sql.ts";
 
 export interface LockWatchDeps {
   readonly dialer: SqlDialer;
-  readonly clusterIds: readonly string[];
+  /** Those there are now. */
+  readonly clusterIds: () => readonly string[];
   readonly clock: Clock;
   readonly log: Log;
   /** Most of a cluster's lock table that one database's sessions may hold, in percent; 0 = not watched. As of the last reload. */
@@ -50,7 +51,9 @@ export class LockWatch {
   /** Looks at every cluster that is not being looked at already. */
   async look(): Promise<void> {
     if (this.#deps.percent() === 0) return;
-    await Promise.all(this.#deps.clusterIds.map((id) => this.#lookAt(id)));
+    const ids = this.#deps.clusterIds();
+    for (const [id, connection] of this.#connections) if (!ids.includes(id)) this.#drop(id, connection);
+    await Promise.all(ids.map((id) => this.#lookAt(id)));
   }
 
   async stop(): Promise<void> {
@@ -72,14 +75,15 @@ export class LockWatch {
     } catch (error) {
       // The server is away or restarts: the next look connects anew.
       this.#deps.log.write("debug", "locks not looked at", { cluster: id, reason: error instanceof Error ? error.message : String(error) });
-      await this.#connections
-        .get(id)
-        ?.close()
-        .catch(() => undefined);
-      this.#connections.delete(id);
+      this.#drop(id, this.#connections.get(id));
     } finally {
       this.#looking.delete(id);
     }
+  }
+
+  #drop(id: string, connection: SqlConnection | undefined): void {
+    this.#connections.delete(id);
+    connection?.close().catch(() => undefined); // as good as closed
   }
 
   async #end(connection: SqlConnection, cluster: string, { database, pid, locks }: Holder): Promise<void> {

@@ -12,13 +12,15 @@ import { type BackendRequest, type ClusterCounts, Pool, type PoolCounts } from "
 import type { QueryLog } from "../core/query-log.ts";
 import type { Role } from "../core/role.ts";
 import { runSession } from "../core/session.ts";
+import type { Tracer } from "../core/tracing.ts";
 import type { PostgresBackend } from "../engines/postgres/backend-session.ts";
-import { type ClusterAddress, createPostgresDialer } from "../engines/postgres/dial.ts";
+import { createPostgresDialer } from "../engines/postgres/dial.ts";
 import { createPostgresEngine } from "../engines/postgres/engine.ts";
 import { withSoundRoles } from "../engines/postgres/sound-roles.ts";
 import type { HoldHandler } from "./control/tenant-holds.ts";
 import type { Entrance } from "./entrance.ts";
 import { type OpenPort, openPort } from "./open-port.ts";
+import type { ClusterRoutes } from "./poolers.ts";
 import type { Runtime } from "./runtime/runtime.ts";
 import { isTrusted } from "./tls/client-trust.ts";
 
@@ -29,7 +31,9 @@ export interface PgListenerDeps {
   readonly tls: TlsServerContext;
   /** Of all listeners; filled in as they open. */
   readonly ports: Partial<Record<EngineName, number>>;
-  readonly clusters: ReadonlyMap<string, ClusterAddress>;
+  readonly clusters: ClusterRoutes;
+  /** Told of log-ins, where traces are wanted. */
+  readonly tracer?: Tracer | undefined;
   /** Told of every statement. */
   readonly queries: QueryLog;
   /** Says who asks this listener's sessions to wait. */
@@ -55,7 +59,7 @@ export async function openPgListener(deps: PgListenerDeps): Promise<PgListener> 
   const restoreRole = (request: BackendRequest) => deps.restoreRole(request.database, request.role);
   const plainDialer = createPostgresDialer({
     secrets,
-    addressOf: (clusterId) => addressOf(deps.clusters, clusterId),
+    addressOf: (clusterId) => deps.clusters.addressOf(clusterId),
     connect: (to, signal) => runtime.dial(to, signal),
     reassertPassword: restoreRole,
     sleep: (ms) => clock.sleep(ms),
@@ -91,7 +95,7 @@ export async function openPgListener(deps: PgListenerDeps): Promise<PgListener> 
     tls,
     tlsRequired,
     isTrusted,
-    isPooled: (clusterId) => deps.clusters.get(clusterId)?.pooler === "transaction",
+    isPooled: (clusterId) => deps.clusters.poolerOf(clusterId) === "transaction",
     connectWaitMs: () => entrance.config.connect_wait_ms,
     ports: () => deps.ports,
     nowMs: () => sessions.nowMs,
@@ -99,7 +103,7 @@ export async function openPgListener(deps: PgListenerDeps): Promise<PgListener> 
     queries: deps.queries,
   });
   const at = { option: "--pg-port", host: config.host, port: config.pg_port };
-  const sessionDeps = { clock, log, gate, bans, sessions, cancels };
+  const sessionDeps = { clock, log, gate, bans, sessions, cancels, tracer: deps.tracer };
   const listener = await openPort(runtime, at, (pipe) => entrance.door.enter(pipe, (client) => void runSession(client, engine, sessionDeps))).catch(
     (error) => {
       stop();
@@ -118,12 +122,6 @@ export async function openPgListener(deps: PgListenerDeps): Promise<PgListener> 
       await listener.close();
     },
   };
-}
-
-function addressOf(clusters: ReadonlyMap<string, ClusterAddress>, clusterId: string): ClusterAddress {
-  const address = clusters.get(clusterId);
-  if (!address) throw new Error(`cluster "${clusterId}" is not configured on this instance`);
-  return address;
 }
 
 /** Sessions that were not held around the change mend what they have prepared as soon as they come to rest. */

@@ -6,18 +6,30 @@ import type { PoolerFiles, PoolerRequest } from "../core/operations.ts";
 import { roles } from "../core/role.ts";
 import type { SqlDialer } from "../core/sql.ts";
 import type { ClusterAddress } from "../engines/postgres/dial.ts";
+import type { Clusters } from "./clusters/clusters.ts";
 import { readPooler } from "./server-target.ts";
 import { StartupError } from "./startup-error.ts";
 import type { Store } from "./store/store.ts";
 
-/** @returns where clients' connections to each cluster go. @throws {StartupError} naming the setting. */
-export async function withPoolers(config: Config, servers: ReadonlyMap<string, ClusterAddress>): Promise<Map<string, ClusterAddress>> {
-  const addresses = new Map(servers);
+/** Where clients' connections go. */
+export interface ClusterRoutes {
+  /** @throws Error for an unknown cluster. */
+  addressOf(clusterId: string): ClusterAddress | Promise<ClusterAddress>;
+  /** How the PgBouncer before it pools, where there is one. */
+  poolerOf(clusterId: string): ClusterAddress["pooler"];
+}
+
+/** @throws {StartupError} naming the setting. */
+export async function withPoolers(config: Config, clusters: Clusters): Promise<ClusterRoutes> {
+  const poolers = new Map<string, ClusterAddress>();
   for (const [name, url] of Object.entries(config.poolers)) {
-    if (!servers.has(name)) throw new StartupError(`poolers.${name}`, `there is no cluster "${name}"; there are: ${[...servers.keys()].join(", ")}`);
-    addresses.set(name, await readPooler(url, `poolers.${name}`));
+    if (!clusters.get(name)) throw new StartupError(`poolers.${name}`, `there is no cluster "${name}"; there are: ${clusters.ids().join(", ")}`);
+    poolers.set(name, await readPooler(url, `poolers.${name}`));
   }
-  return addresses;
+  return {
+    addressOf: (clusterId) => poolers.get(clusterId) ?? clusters.addressOf(clusterId),
+    poolerOf: (clusterId) => poolers.get(clusterId)?.pooler,
+  };
 }
 
 /**
@@ -33,22 +45,21 @@ const secretsSql =
 export interface PoolerDeps {
   readonly store: Pick<Store, "db">;
   readonly dialer: Pick<SqlDialer, "asAdmin">;
-  /** The servers themselves. */
-  readonly servers: ReadonlyMap<string, ClusterAddress>;
+  readonly clusters: Clusters;
   readonly backendBudget: () => number;
 }
 
 /** @throws {GatewayError} not_found for an unknown cluster. */
 export async function describePooler(deps: PoolerDeps, { cluster, poolMode, listenPort }: PoolerRequest): Promise<PoolerFiles> {
-  const server = deps.servers.get(cluster);
-  if (!server) throw new GatewayError("not_found", `no cluster "${cluster}"; there are: ${[...deps.servers.keys()].join(", ")}`);
+  const server = deps.clusters.get(cluster);
+  if (!server) throw new GatewayError("not_found", `no cluster "${cluster}"; there are: ${deps.clusters.ids().join(", ")}`);
   const databases = await deps.store.db.selectFrom("databases").select("name").where("cluster_id", "=", cluster).execute();
   const names = databases.flatMap(({ name }) => roles.map((role) => nativeRoleName(name, role)));
   const admin = await deps.dialer.asAdmin(cluster);
   try {
     const { rows } = await admin.query(secretsSql, [names]);
     return {
-      "pgbouncer.ini": iniOf(server, { cluster, poolMode, listenPort }, deps.backendBudget()),
+      "pgbouncer.ini": iniOf(server.address, { cluster, poolMode, listenPort }, deps.backendBudget()),
       "userlist.txt": rows.map(({ rolname, rolpassword }) => `"${rolname}" "${rolpassword}"\n`).join(""),
     };
   } finally {

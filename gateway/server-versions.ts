@@ -22,7 +22,8 @@ export function versionProblem(versionNum: number): string | undefined {
 
 export interface VersionDeps {
   readonly dialer: SqlDialer;
-  readonly clusterIds: readonly string[];
+  /** Those there are now. */
+  readonly clusterIds: () => readonly string[];
   readonly clock: Clock;
   readonly log: Log;
 }
@@ -44,7 +45,9 @@ export class ServerVersions {
 
   /** Asks every cluster. One that does not answer keeps what was last known of it. */
   async check(): Promise<void> {
-    await Promise.all(this.#deps.clusterIds.map((id) => this.#checkOne(id)));
+    const ids = this.#deps.clusterIds();
+    for (const id of this.#problems.keys()) if (!ids.includes(id)) this.#problems.delete(id);
+    await Promise.all(ids.map((id) => this.#checkOne(id)));
   }
 
   /** @throws {StartupError} naming strict_versions. */

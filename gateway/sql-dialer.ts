@@ -21,10 +21,17 @@ export interface ClusterTarget {
   readonly ssl?: boolean | ConnectionOptions | undefined;
   /** Where cluster-wide work is done; `postgres` unless told otherwise. */
   readonly maintenanceDatabase?: string | undefined;
+  /** The address to dial instead of `host`, asked for with each connection. @throws Error where there is none that may be dialled. */
+  readonly resolve?: (() => Promise<string>) | undefined;
+}
+
+/** Clusters by id. A Map is one. */
+export interface ClusterTargets {
+  get(clusterId: string): ClusterTarget | undefined | Promise<ClusterTarget | undefined>;
 }
 
 export interface DialerOptions {
-  readonly clusters: ReadonlyMap<string, ClusterTarget>;
+  readonly clusters: ClusterTargets;
   readonly secrets: Secrets;
   /** For connecting and logging in. */
   readonly connectTimeoutMs?: number;
@@ -54,6 +61,8 @@ export function createSqlDialer(options: DialerOptions): PooledDialer {
 
 interface Idle {
   readonly client: pg.Client;
+  /** A cluster's connection may have changed since. */
+  readonly target: ClusterTarget;
   readonly timer: NodeJS.Timeout;
   readonly forget: () => void;
 }
@@ -68,23 +77,23 @@ class PgDialer implements PooledDialer {
   }
 
   async asAdmin(clusterId: string, database?: string): Promise<SqlConnection> {
-    const target = this.#target(clusterId);
+    const target = await this.#target(clusterId);
     const maintenance = target.maintenanceDatabase ?? "postgres";
     if (database !== undefined && database !== maintenance) {
       const client = await this.#connect(target, { user: target.user, password: target.password, database });
-      return this.#prepared(client, target, () => endClient(client));
+      return this.#prepared(client, () => endClient(client));
     }
-    const kept = this.#takeIdle(clusterId);
-    if (kept) return new PgConnection(kept, target, () => this.#giveBack(clusterId, kept));
+    const kept = this.#takeIdle(clusterId, target);
+    if (kept) return new PgConnection(kept, () => this.#giveBack(clusterId, target, kept));
     const client = await this.#connect(target, { user: target.user, password: target.password, database: maintenance });
-    return this.#prepared(client, target, () => this.#giveBack(clusterId, client));
+    return this.#prepared(client, () => this.#giveBack(clusterId, target, client));
   }
 
   async asRole(database: PhysicalDatabase, role: NativeRole): Promise<SqlConnection> {
-    const target = this.#target(database.clusterId);
+    const target = await this.#target(database.clusterId);
     const user = nativeRoleName(database.name, role);
     const client = await this.#connect(target, { user, password: this.#options.secrets.nativeRolePassword(database, role), database: database.name });
-    return new PgConnection(client, target, () => endClient(client));
+    return new PgConnection(client, () => endClient(client));
   }
 
   async close(): Promise<void> {
@@ -95,8 +104,8 @@ class PgDialer implements PooledDialer {
     await Promise.all(all.map(({ client }) => endClient(client)));
   }
 
-  #target(clusterId: string): ClusterTarget {
-    const target = this.#options.clusters.get(clusterId);
+  async #target(clusterId: string): Promise<ClusterTarget> {
+    const target = await this.#options.clusters.get(clusterId);
     if (!target) throw new GatewayError("backend_unreachable", notReachable, { cause: new Error(`cluster ${clusterId} is not configured`) });
     return target;
   }
@@ -104,7 +113,7 @@ class PgDialer implements PooledDialer {
   async #connect(target: ClusterTarget, login: { user: string; password: ClusterTarget["password"]; database: string }): Promise<pg.Client> {
     const client = new pg.Client({
       ...login,
-      host: target.socketDir ?? target.host ?? "localhost",
+      host: target.socketDir ?? (await hostOf(target)),
       port: target.port,
       ssl: target.socketDir === undefined ? (target.ssl ?? false) : false,
       application_name: "tenantry",
@@ -121,26 +130,28 @@ class PgDialer implements PooledDialer {
     }
   }
 
-  async #prepared(client: pg.Client, target: ClusterTarget, close: () => Promise<void>): Promise<SqlConnection> {
+  async #prepared(client: pg.Client, close: () => Promise<void>): Promise<SqlConnection> {
     try {
       await client.query(adminSettings);
     } catch (error) {
       await endClient(client);
       throw asSqlError(error);
     }
-    return new PgConnection(client, target, close);
+    return new PgConnection(client, close);
   }
 
-  #takeIdle(clusterId: string): pg.Client | undefined {
+  #takeIdle(clusterId: string, target: ClusterTarget): pg.Client | undefined {
     const idle = this.#idle.get(clusterId)?.pop();
     if (!idle) return undefined;
     clearTimeout(idle.timer);
     idle.client.off("end", idle.forget);
-    return idle.client;
+    if (idle.target === target) return idle.client;
+    void endClient(idle.client);
+    return this.#takeIdle(clusterId, target);
   }
 
   /** Kept only when everything the session held, advisory locks above all, is certainly gone. */
-  async #giveBack(clusterId: string, client: pg.Client): Promise<void> {
+  async #giveBack(clusterId: string, target: ClusterTarget, client: pg.Client): Promise<void> {
     const list = this.#idle.get(clusterId) ?? [];
     if (this.#closed || list.length >= (this.#options.maxIdle ?? 4)) return endClient(client);
     try {
@@ -160,20 +171,18 @@ class PgDialer implements PooledDialer {
     const timer = setTimeout(forget, this.#options.idleMs ?? 10_000);
     timer.unref();
     client.once("end", forget);
-    list.push({ client, timer, forget });
+    list.push({ client, target, timer, forget });
     this.#idle.set(clusterId, list);
   }
 }
 
 class PgConnection implements SqlConnection {
   readonly #client: pg.Client;
-  readonly #target: ClusterTarget;
   readonly #onClose: () => Promise<void>;
   #closing: Promise<void> | undefined;
 
-  constructor(client: pg.Client, target: ClusterTarget, onClose: () => Promise<void>) {
+  constructor(client: pg.Client, onClose: () => Promise<void>) {
     this.#client = client;
-    this.#target = target;
     this.#onClose = onClose;
   }
 
@@ -246,15 +255,13 @@ class PgConnection implements SqlConnection {
   /** CancelRequest: length 16, code 80877102, process, secret; on a connection of its own, never answered. */
   #cancel(): void {
     const { processID, secretKey } = this.#client as unknown as { processID: number; secretKey: number };
-    const target = this.#target;
+    const { host, port } = this.#client; // a folder of Unix sockets, or the very address that was dialled
     const message = Buffer.alloc(16);
     message.writeInt32BE(16, 0);
     message.writeInt32BE(80_877_102, 4);
     message.writeInt32BE(processID, 8);
     message.writeInt32BE(secretKey, 12);
-    const socket = target.socketDir
-      ? connectSocket(`${target.socketDir}/.s.PGSQL.${target.port}`)
-      : connectSocket(target.port, target.host ?? "localhost");
+    const socket = host.startsWith("/") ? connectSocket(`${host}/.s.PGSQL.${port}`) : connectSocket(port, host);
     socket.on("error", () => socket.destroy());
     socket.end(message);
   }
@@ -267,6 +274,14 @@ async function* watchFailure(data: AsyncIterable<Uint8Array>, onFailure: (error:
   } catch (error) {
     onFailure(error);
     throw error;
+  }
+}
+
+async function hostOf(target: ClusterTarget): Promise<string> {
+  try {
+    return (await target.resolve?.()) ?? target.host ?? "localhost";
+  } catch (error) {
+    throw asSqlError(error);
   }
 }
 

@@ -1,6 +1,7 @@
 /** Puts a gateway together from a configuration: server, store, control plane, listeners, API; and takes it apart again in reverse. */
 
 import { resolve } from "node:path";
+import process from "node:process";
 import { type ApiDeps, createApi } from "../api/app.ts";
 import { readVersion } from "../api/package-version.ts";
 import type { Clock } from "../core/clock.ts";
@@ -11,9 +12,11 @@ import type { Log } from "../core/log.ts";
 import { Secrets } from "../core/secrets.ts";
 import { createPostgresAdmin } from "../engines/postgres/admin/admin.ts";
 import { createPostgresDesign } from "../engines/postgres/admin/design.ts";
-import type { ClusterAddress } from "../engines/postgres/dial.ts";
 import { openBackups } from "./backups/open.ts";
 import { Cleanup } from "./cleanup.ts";
+import { Clusters } from "./clusters/clusters.ts";
+import type { ClusterServer } from "./clusters/connection.ts";
+import { manageClusters } from "./clusters/manage.ts";
 import { createControlPlane } from "./control/control-plane.ts";
 import { makeDataDir } from "./data-dir.ts";
 import { closeWithin, Doors } from "./doors.ts";
@@ -33,13 +36,14 @@ import type { Runtime } from "./runtime/runtime.ts";
 import { readForeignSchema } from "./schemas/read-foreign.ts";
 import { openExisting, openServer, type ServerTarget } from "./server-target.ts";
 import { ServerVersions } from "./server-versions.ts";
-import { type ClusterTarget, createSqlDialer } from "./sql-dialer.ts";
+import { createSqlDialer } from "./sql-dialer.ts";
 import { StartupError } from "./startup-error.ts";
 import { CredentialLookup } from "./store/credential-lookup.ts";
 import { openStore, type Store } from "./store/store.ts";
 import { ensureCertificates, loadCertificates } from "./tls/certificates.ts";
 import { type CertificateWatch, watchCertificates } from "./tls/watch.ts";
 import { createWireTls, type WireTls } from "./tls/wire-tls.ts";
+import { openTracing } from "./tracing/open.ts";
 
 export interface StartOptions {
   readonly config: Config;
@@ -86,6 +90,10 @@ async function assemble(options: StartOptions, cleanup: Cleanup): Promise<Gatewa
   const { config, runtime, clock, log } = options;
   let current = config;
   const inForce = () => current;
+  const version = await readVersion();
+  const tracing = await openTracing({ config, env: process.env, log, version });
+  if (tracing) cleanup.add("traces", () => tracing.stop());
+  const tracer = tracing?.tracer;
   const dataDir = await makeDataDir(resolve(config.data_dir));
   const keyPlace = { dataDir, file: config.master_key_file, text: config.master_key, crypto: runtime.crypto };
   const masterKeys = await loadMasterKeys(keyPlace);
@@ -97,23 +105,32 @@ async function assemble(options: StartOptions, cleanup: Cleanup): Promise<Gatewa
     },
     cleanup,
   );
-  const clusters = await openClusters(config, server);
+  const configured = await openClusters(config, server);
   const store = await openControlStore(server, options, cleanup);
-  const servers = mapValues(clusters, (each) => each.address);
-  const dialer = createSqlDialer({ clusters: mapValues(clusters, (each) => each.cluster), secrets });
+  const clusterRules = () => ({ allowPrivate: true, allow: inForce().cluster_allow_addresses, setting: "cluster_allow_addresses" });
+  const clusters = new Clusters({ store, secrets, log, rules: clusterRules }, configured);
+  await clusters.start();
+  cleanup.add("list of clusters", () => clusters.stop());
+  const dialer = createSqlDialer({ clusters: clusters.targets, secrets });
   cleanup.add("control connections", () => dialer.close());
-  const versions = new ServerVersions({ dialer, clusterIds: [...clusters.keys()], clock, log });
+  const versions = new ServerVersions({ dialer, clusterIds: () => clusters.ids(), clock, log });
   cleanup.add("version checks", () => versions.stop());
+  clusters.onChange = () => void versions.check();
   await versions.check();
   if (config.strict_versions) versions.assertGood();
-  const lockWatch = new LockWatch({ dialer, clusterIds: [...clusters.keys()], clock, log, percent: () => inForce().lock_share_percent });
+  const lockWatch = new LockWatch({ dialer, clusterIds: () => clusters.ids(), clock, log, percent: () => inForce().lock_share_percent });
   cleanup.add("lock watch", () => lockWatch.stop());
   const admin = createPostgresAdmin({ dialer, secrets, log, clock, allowedExtensions: () => inForce()["extensions.allow"] });
+  const queryLog = openQueryLog({ store, clock, log, config });
+  cleanup.add("query log", () => queryLog.stop());
   const control = createControlPlane({
     ...{ store, admin, secrets, clock, log },
     design: createPostgresDesign({ dialer, secrets, log, clock }),
     readForeignSchema: (connection) => readForeignSchema(connection, outboundRules(inForce())),
-    config: controlConfig(config, [...clusters.keys()]),
+    config: controlConfig(config),
+    clusters,
+    queries: queryLog.queries,
+    tracer,
   });
   await control.start();
   cleanup.add("control plane", () => control.stop());
@@ -142,8 +159,6 @@ async function assemble(options: StartOptions, cleanup: Cleanup): Promise<Gatewa
   const { tls, watch, caFile } = await openTls(options, inForce, dataDir, cleanup);
   const lookup = new CredentialLookup(store.db, clock, store.onChange);
   cleanup.add("credential look-up", () => lookup.stop());
-  const queryLog = openQueryLog({ store, clock, log, config });
-  cleanup.add("query log", () => queryLog.stop());
   const listeners = await openListeners({
     ...options,
     queries: queryLog.queries,
@@ -151,8 +166,9 @@ async function assemble(options: StartOptions, cleanup: Cleanup): Promise<Gatewa
     control,
     lookup,
     tls,
+    tracer,
     routes: store.routes,
-    clusters: await withPoolers(config, servers),
+    clusters: await withPoolers(config, clusters),
     restoreRole: admin.restoreRole,
     onHolds: control.serveHolds,
     restoreAlteredRole: admin.restoreAlteredRole,
@@ -161,18 +177,23 @@ async function assemble(options: StartOptions, cleanup: Cleanup): Promise<Gatewa
   cleanup.add("listeners", () => doors.close(0));
   doors.add((graceMs) => listeners.drain(graceMs));
   listeners.sessions.onIdentified = ({ credential }) => control.noteUse(credential.id);
-  const info = { version: await readVersion(), apiUrl: "", caFile, ...describeEndpoints(config, listeners.ports) };
+  const info = { version, apiUrl: "", caFile, ...describeEndpoints(config, listeners.ports) };
   const operations = createOperations({
     listeners,
     store,
     versions,
     clock,
     log,
-    version: info.version,
+    version,
     runtime: runtime.name,
     config: inForce,
     queries: queryLog.queries,
-    describePooler: (request) => describePooler({ store, dialer, servers, backendBudget: () => inForce().backend_budget }, request),
+    clusters,
+    clusterManager: manageClusters({
+      ...{ clusters, context: control.context, dialer, rules: clusterRules },
+      isStrict: () => inForce().strict_versions,
+    }),
+    describePooler: (request) => describePooler({ store, dialer, clusters, backendBudget: () => inForce().backend_budget }, request),
   });
   cleanup.add("operations", () => operations.stop());
   const served = {
@@ -183,6 +204,7 @@ async function assemble(options: StartOptions, cleanup: Cleanup): Promise<Gatewa
     info,
     operations,
     history: queryLog.history,
+    tracer,
     idempotency: createIdempotency(store.db, clock),
   };
   const apiPort = config.api_port < 0 ? undefined : await openApi({ ...options, served, inForce }, doors);
@@ -238,13 +260,14 @@ async function openTls(
   }
 }
 
-async function openClusters(config: Config, first: ServerTarget): Promise<Map<string, { cluster: ClusterTarget; address: ClusterAddress }>> {
-  const clusters = new Map<string, { cluster: ClusterTarget; address: ClusterAddress }>([[firstCluster, first]]);
+async function openClusters(config: Config, first: ServerTarget): Promise<readonly ClusterServer[]> {
+  const configured = (id: string, { cluster, address }: ServerTarget) => ({ id, origin: "configuration" as const, target: cluster, address });
+  const servers = [configured(firstCluster, first)];
   for (const [name, url] of Object.entries(config.clusters)) {
     if (name === firstCluster) throw new StartupError("clusters", `the name "${firstCluster}" is the first cluster's own`);
-    clusters.set(name, await openExisting(url, `clusters.${name}`));
+    servers.push(configured(name, await openExisting(url, `clusters.${name}`)));
   }
-  return clusters;
+  return servers;
 }
 
 async function openControlStore(server: ServerTarget, options: StartOptions, cleanup: Cleanup): Promise<Store> {
@@ -261,11 +284,10 @@ async function openControlStore(server: ServerTarget, options: StartOptions, cle
   }
 }
 
-function controlConfig(config: Config, clusterIds: readonly string[]) {
+function controlConfig(config: Config) {
   return {
     ...reloadableControlConfig(config),
     asksClientCertificates: config["tls.client_certificates"],
-    clusters: clusterIds.map((id) => ({ id, name: id })),
   };
 }
 
@@ -328,8 +350,4 @@ function describeEndpoints(config: Config, ports: Listeners["ports"]) {
 function urlHost(config: Config): string {
   const host = config.host === "0.0.0.0" || config.host === "::" ? config.public_host : config.host;
   return host.includes(":") ? `[${host}]` : host;
-}
-
-function mapValues<K, A, B>(map: ReadonlyMap<K, A>, change: (value: A) => B): Map<K, B> {
-  return new Map([...map].map(([key, value]) => [key, change(value)]));
 }

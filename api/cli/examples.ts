@@ -56,6 +56,8 @@ const examples: Readonly<Record<string, string>> = {
   "bans list": "tdb bans",
   "bans lift": "tdb bans lift 192.0.2.17",
   audit: "tdb audit --since 1d",
+  "clusters list": "TDB_API_KEY=<operator_token> tdb clusters",
+  "clusters remove": "TDB_API_KEY=<operator_token> tdb clusters remove eu2",
   "master-key": "tdb master-key rotate",
   version: "tdb version",
   up: "tdb up --pg-port 6432",

@@ -5,6 +5,7 @@ import { addApiKeyCommands } from "./commands/apikeys.ts";
 import { addBenchCommand } from "./commands/bench.ts";
 import { addBlueprintCommands } from "./commands/blueprints.ts";
 import { addClientCertificateCommands } from "./commands/client-certificates.ts";
+import { addClusterCommands } from "./commands/clusters.ts";
 import { addCompletionCommand } from "./commands/completion.ts";
 import { addConfigCommands } from "./commands/config.ts";
 import { addDeploymentCommands } from "./commands/deployments.ts";
@@ -81,6 +82,7 @@ const commandGroups: readonly ((program: Command, session: CliSession) => void)[
   addDeploymentCommands,
   addQueryCommand,
   addOperationsCommands,
+  addClusterCommands,
   addPsqlCommand,
   addBenchCommand,
   addPgbouncerCommand,

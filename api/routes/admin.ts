@@ -2,6 +2,7 @@
 import { z } from "@hono/zod-openapi";
 import type { TenantAnswer } from "../../core/control-plane.ts";
 import { GatewayError } from "../../core/errors.ts";
+import { callerOf } from "../caller.ts";
 import type { ApiContext } from "../context.ts";
 import { endpoint, queryBodyBytes } from "../endpoint.ts";
 import { answer, ok } from "../envelope.ts";
@@ -81,7 +82,7 @@ const query = endpoint(
     const input = {
       blueprint: name,
       tenants: tenant_id === undefined ? ("all" as const) : [tenant_id],
-      request: { query: sql, params },
+      request: { query: sql, params, caller: callerOf(c) },
       concurrency,
     };
     const ask = (signal: AbortSignal) => control.queryTenants(projectId, input, signal);

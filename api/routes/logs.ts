@@ -39,6 +39,10 @@ const LogQuery = z.strictObject({
     .optional()
     .openapi({ description: "Statements alike but for their values; from `…/logs/stats`.", example: "9c1f6e0b2a4d7735" }),
   session: z.string().max(80).optional().openapi({ description: "Statements of one connection.", example: "9f2c41d07ab3" }),
+  via: z
+    .enum(["wire", "api"], "must be wire or api")
+    .optional()
+    .openapi({ description: "How they came: over a connection, or in a request to the API." }),
   transaction: z.string().max(80).optional().openapi({ description: "Statements of one transaction.", example: "9f2c41d07ab3.4" }),
 });
 
@@ -49,7 +53,8 @@ const LogEntry = z
     at: Time.openapi({ description: "When it began." }),
     credential_id: z.string().openapi({ example: "key_5f0c2a" }),
     address: z.string().openapi({ description: "The client's.", example: "192.0.2.17" }),
-    session_id: z.string().openapi({ description: "As in GET /sessions.", example: "9f2c41d07ab3" }),
+    session_id: z.string().openapi({ description: "As in GET /sessions; the request's id, where it came over the API.", example: "9f2c41d07ab3" }),
+    via: z.enum(["wire", "api"]).openapi({ example: "wire" }),
     transaction_id: z.string().openapi({ description: "The same for all statements of one transaction.", example: "9f2c41d07ab3.4" }),
     duration_ms: number.openapi({ description: "From the client's message to the end of the answer.", example: 2.417 }),
     rows: number.openapi({ description: "Read or written, as the statement reports them.", example: 1 }),
@@ -258,13 +263,14 @@ function workspaceOwner(c: ApiContext): HistoryOwner {
 }
 
 async function listLogs(c: ApiContext, owner: HistoryOwner, query: z.output<typeof LogQuery>) {
-  const { type, since, until, credential, session, transaction, search, sqlstate, fingerprint, ...page } = query;
+  const { type, since, until, credential, session, via, transaction, search, sqlstate, fingerprint, ...page } = query;
   const { items, nextCursor } = await historyOf(c).listStatements(owner, {
     ...readPage(page),
     ...readRange({ since, until }, c.var.api.clock.wallMs()),
     types: (type?.split(",") ?? []) as ("error" | "slow")[],
     credentialId: credential,
     sessionId: session,
+    via,
     transactionId: transaction,
     search,
     sqlstate,
@@ -297,6 +303,7 @@ function presentEntry(entry: HistoryEntry) {
     credential_id: entry.credentialId,
     address: entry.address,
     session_id: entry.sessionId,
+    via: entry.via,
     transaction_id: entry.transactionId,
     duration_ms: entry.durationMs,
     rows: entry.rows,

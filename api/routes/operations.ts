@@ -1,4 +1,4 @@
-/** A running gateway for its administrators: metrics, sessions, bans, clusters, the record of changes. */
+/** A running gateway for its administrators: metrics, sessions, bans, the record of changes. */
 import { z } from "@hono/zod-openapi";
 import { GatewayError } from "../../core/errors.ts";
 import { metricsContentType } from "../../core/metrics.ts";
@@ -158,53 +158,6 @@ const liftBan = endpoint(
   },
 );
 
-const count = z.number().int();
-const Cluster = z
-  .object({
-    id: z.string(),
-    name: z.string(),
-    databases: count.openapi({ description: "Databases on it, spares and templates included." }),
-    backend_budget: count.openapi({ description: "Most backend connections of this instance." }),
-    backends: z.object({ open: count, idle: count, leased: count }),
-    waiting_clients: count,
-  })
-  .openapi("Cluster", {
-    example: { id: "main", name: "main", databases: 42, backend_budget: 200, backends: { open: 12, idle: 8, leased: 4 }, waiting_clients: 0 },
-  });
-
-const clusters = endpoint(
-  { policy: { who: "operator" } },
-  {
-    method: "get",
-    path: "/clusters",
-    tags: ["Operations"],
-    summary: "The servers that host databases, and how full they are",
-    request: { query: PageQuery },
-    responses: { 200: answer(200, "Clusters", { clusters: z.array(Cluster), ...paging }) },
-  },
-  async (c) => {
-    const found = (await operationsOf(c).listClusters()).map(({ id, name, databases, budget, open, idle, leased, waiting }) => {
-      return { id, name, databases, backend_budget: budget, backends: { open, idle, leased }, waiting_clients: waiting };
-    });
-    const { items, ...page } = pageOf(found, c.req.valid("query"), ({ id }) => id);
-    return ok(c, { clusters: items, ...page });
-  },
-);
-
-const addCluster = endpoint(
-  { policy: { who: "operator" } },
-  {
-    method: "post",
-    path: "/clusters",
-    tags: ["Operations"],
-    summary: "Not possible over the API: clusters come from the configuration",
-    responses: { 200: answer(200, "Never", {}) },
-  },
-  () => {
-    throw new GatewayError("forbidden", "clusters come from the configuration: name the new server under `clusters` there, then restart the gateway");
-  },
-);
-
 const AuditQuery = z.strictObject({
   ...PageQuery.shape,
   ...rangeFields,
@@ -266,4 +219,4 @@ function presentChange(entry: AuditEntry) {
   };
 }
 
-export const operationsEndpoints = [metrics, sessions, endSession, bans, liftBan, clusters, addCluster, audit] as const;
+export const operationsEndpoints = [metrics, sessions, endSession, bans, liftBan, audit] as const;

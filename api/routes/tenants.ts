@@ -1,6 +1,7 @@
 /** Tenants: one database of their own each, per blueprint. */
 import { z } from "@hono/zod-openapi";
 import type { NewTenant } from "../../core/control-plane.ts";
+import { callerOf } from "../caller.ts";
 import type { ApiContext } from "../context.ts";
 import { endpoint, queryBodyBytes } from "../endpoint.ts";
 import { answer, created, ok, paging } from "../envelope.ts";
@@ -197,7 +198,7 @@ const query = endpoint(
   async (c) => {
     const { tenant, access, api } = c.var;
     const { query: sql, params: values, blueprint } = c.req.valid("json");
-    const request = { query: sql, params: values, blueprint: chooseBlueprint(tenant, access.scope, blueprint) };
+    const request = { query: sql, params: values, caller: callerOf(c), blueprint: chooseBlueprint(tenant, access.scope, blueprint) };
     return ok(c, presentAnswer(await api.control.queryTenant(access.projectId, tenant.id, access.role, request)));
   },
 );

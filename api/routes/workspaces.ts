@@ -1,6 +1,7 @@
 /** Workspaces: where schemas are designed. */
 import { z } from "@hono/zod-openapi";
 import { GatewayError } from "../../core/errors.ts";
+import { callerOf } from "../caller.ts";
 import { endpoint, queryBodyBytes } from "../endpoint.ts";
 import { answer, created, ok, paging } from "../envelope.ts";
 import { assertCoversBlueprint } from "../policy.ts";
@@ -141,7 +142,8 @@ const query = endpoint(
     const { workspace, access, api } = c.var;
     if (workspace.engine !== "PostgreSQL")
       throw new GatewayError("bad_request", `workspace "${workspace.name}" is ${workspace.engine}; only PostgreSQL can be queried here`);
-    return ok(c, presentAnswer(await api.control.queryWorkspace(access.projectId, workspace.id, access.role, c.req.valid("json"))));
+    const request = { ...c.req.valid("json"), caller: callerOf(c) };
+    return ok(c, presentAnswer(await api.control.queryWorkspace(access.projectId, workspace.id, access.role, request)));
   },
 );
 

@@ -31,7 +31,7 @@ export interface ClusterAddress {
 export interface DialDeps {
   readonly secrets: Secrets;
   /** @throws Error for an unknown cluster. */
-  addressOf(clusterId: string): ClusterAddress;
+  addressOf(clusterId: string): ClusterAddress | Promise<ClusterAddress>;
   connect(to: ClusterAddress["connect"], signal: AbortSignal): Promise<BytePipe>;
   /** Sets the derived password again: a role may always change its own (ALTER ROLE … PASSWORD), and must not lock others out by it. */
   reassertPassword(request: BackendRequest): Promise<void>;
@@ -63,7 +63,7 @@ export function createPostgresDialer(deps: DialDeps): BackendDialer<PostgresBack
   return {
     async dial(request, signal) {
       try {
-        const address = deps.addressOf(request.database.clusterId);
+        const address = await deps.addressOf(request.database.clusterId);
         const attempts = address.pooler ? poolerAttempts : 2;
         for (let attempt = 1; ; attempt++) {
           try {

@@ -1,9 +1,7 @@
 /** Follows one session's statements for its journal: which text runs, since when, with what outcome. Reads what passes; holds nothing up, never throws. */
-import type { EndedStatement, StatementJournal, StatementText } from "../../core/query-log.ts";
+import { type EndedStatement, maxStatementBytes as maxTextBytes, type StatementJournal, type StatementText } from "../../core/query-log.ts";
 import { backend as B, frontend as F, transactionStatus } from "./message-types.ts";
 
-/** Longest text that is kept of a statement. */
-const maxTextBytes = 4096;
 /** Prepared statements and portals whose text is remembered per session, and how much of it. */
 const maxNames = 10_000;
 const maxNamedBytes = 1024 * 1024;

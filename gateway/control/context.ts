@@ -4,8 +4,10 @@ import type { ClusterAdmin } from "../../core/cluster-admin.ts";
 import type { ClusterDesign } from "../../core/cluster-design.ts";
 import type { Log } from "../../core/log.ts";
 import type { Cluster } from "../../core/model.ts";
+import type { QueryLog } from "../../core/query-log.ts";
 import type { ForeignSchema, SourceConnection } from "../../core/schema-design.ts";
 import type { Secrets } from "../../core/secrets.ts";
+import type { Tracer } from "../../core/tracing.ts";
 import { CredentialUses } from "../store/credential-uses.ts";
 import type { Store } from "../store/store.ts";
 import { Background } from "./background.ts";
@@ -22,7 +24,7 @@ export interface ControlConfig {
   readonly maxApiRows: number;
   /** Longest a statement sent over the API may take; settings may make it shorter. */
   readonly apiQueryTimeoutMs: number;
-  /** Where databases are placed: the first takes isolation level 1, the others level 2. */
+  /** Where databases are placed, unless a list that may change is given: the first takes isolation level 1, the others level 2. */
   readonly clusters: readonly Cluster[];
   /** Whether the listeners ask clients for certificates: tls.client_certificates. */
   readonly asksClientCertificates: boolean;
@@ -55,6 +57,13 @@ export const defaultControlConfig: ControlConfig = {
 /** Connects where the caller says, within what the configuration allows. */
 export type ReadForeignSchema = (connection: SourceConnection) => Promise<ForeignSchema>;
 
+/** The clusters there are now, the first for isolation level 1. */
+export interface ClusterList {
+  list(): readonly Cluster[];
+  /** Looks whether another instance has added or removed one. */
+  refresh(): Promise<void>;
+}
+
 export interface ControlOptions {
   readonly store: Store;
   readonly admin: ClusterAdmin;
@@ -64,6 +73,11 @@ export interface ControlOptions {
   readonly clock: Clock;
   readonly log: Log;
   readonly config?: Partial<ControlConfig> | undefined;
+  /** Comes before the configuration's. */
+  readonly clusters?: ClusterList | undefined;
+  /** Told of statements sent over the API. */
+  readonly queries?: QueryLog | undefined;
+  readonly tracer?: Tracer | undefined;
 }
 
 export interface ControlContext {
@@ -75,6 +89,9 @@ export interface ControlContext {
   readonly clock: Clock;
   readonly log: Log;
   readonly config: ControlConfig;
+  readonly clusters: ClusterList;
+  readonly queries?: QueryLog | undefined;
+  readonly tracer?: Tracer | undefined;
   /** What this instance is at work on. */
   readonly claims: Claims;
   /** Work nobody waits for. */
@@ -89,10 +106,12 @@ export interface ControlContext {
 
 export function makeContext(options: ControlOptions): ControlContext {
   const config = { ...defaultControlConfig, ...options.config };
-  if (config.clusters.length === 0) throw new RangeError("at least one cluster is needed");
+  const clusters = options.clusters ?? { list: () => config.clusters, refresh: () => Promise.resolve() };
+  if (clusters.list().length === 0) throw new RangeError("at least one cluster is needed");
   return {
     ...options,
     config,
+    clusters,
     claims: new Claims(options.store),
     background: new Background(options.log),
     syncs: new Batches(),

@@ -225,7 +225,7 @@ async function checkMasterKey(context: ControlContext): Promise<void> {
 }
 
 async function recordClusters(context: ControlContext): Promise<void> {
-  const rows = context.config.clusters.map((cluster) => ({ ...cluster, created_at: nowDate(context) }));
+  const rows = context.clusters.list().map((cluster) => ({ ...cluster, created_at: nowDate(context) }));
   await context.store.db
     .insertInto("clusters")
     .values(rows)

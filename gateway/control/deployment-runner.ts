@@ -2,6 +2,7 @@
 import { type Selectable, sql } from "kysely";
 import { GatewayError } from "../../core/errors.ts";
 import type { BlueprintVersion } from "../../core/model.ts";
+import type { Span } from "../../core/tracing.ts";
 import { notifyDeployment } from "../store/changes.ts";
 import type { DeploymentRow } from "../store/schema.ts";
 import { type ControlContext, nowDate } from "./context.ts";
@@ -12,6 +13,7 @@ import { refreshSpares } from "./spares.ts";
 import { loadVersions } from "./versions.ts";
 
 type Claimed = Selectable<DeploymentRow>;
+type Traced = Claimed & { readonly span: Span | undefined };
 
 /** Runs what is open for a blueprint until nothing is, or until another instance is found at work on it. */
 export async function runBlueprint(context: ControlContext, workspaceId: string, signal: AbortSignal): Promise<void> {
@@ -60,17 +62,26 @@ async function claimNext(context: ControlContext, workspaceId: string): Promise<
 
 async function runDeployment(context: ControlContext, claimed: Claimed, signal: AbortSignal): Promise<void> {
   context.log.write("info", "deployment running", { deployment: claimed.id, version: claimed.version, dry_run: claimed.dry_run });
-  const versions = await loadVersions(context.store.db, claimed.workspace_id, claimed.version);
-  const held = await runStages(context, claimed, versions, signal);
-  if (signal.aborted) await release(context, claimed);
-  else await finish(context, claimed, held);
+  const span = context.tracer?.begin("deployment", {
+    ...{ "tenantry.project_id": claimed.project_id, "tenantry.deployment_id": claimed.id },
+    ...{ "tenantry.version": claimed.version, "tenantry.dry_run": claimed.dry_run },
+  });
+  try {
+    const versions = await loadVersions(context.store.db, claimed.workspace_id, claimed.version);
+    const held = await runStages(context, { ...claimed, span }, versions, signal);
+    if (signal.aborted) await release(context, claimed);
+    else await finish(context, claimed, held);
+    span?.end(held === undefined ? undefined : "held");
+  } finally {
+    span?.end("broken_off");
+  }
   refreshSpares(context, claimed.workspace_id);
 }
 
 /** The canaries, a look at how they fare, then the others. @returns why it stopped before the last tenant. */
 async function runStages(
   context: ControlContext,
-  claimed: Claimed,
+  claimed: Traced,
   versions: readonly BlueprintVersion[],
   signal: AbortSignal,
 ): Promise<string | undefined> {
@@ -100,7 +111,7 @@ async function failedCanary(context: ControlContext, claimed: Claimed): Promise<
  */
 async function runTenants(
   context: ControlContext,
-  claimed: Claimed,
+  claimed: Traced,
   versions: readonly BlueprintVersion[],
   stage: { canaries: boolean },
   signal: AbortSignal,
@@ -126,7 +137,7 @@ async function runTenants(
   return held;
 }
 
-function taskOf(claimed: Claimed, versions: readonly BlueprintVersion[], tenantId: string, signal: AbortSignal): DeployTask {
+function taskOf(claimed: Traced, versions: readonly BlueprintVersion[], tenantId: string, signal: AbortSignal): DeployTask {
   return {
     deploymentId: claimed.id,
     projectId: claimed.project_id,
@@ -136,6 +147,7 @@ function taskOf(claimed: Claimed, versions: readonly BlueprintVersion[], tenantI
     dryRun: claimed.dry_run,
     versions,
     tenantId,
+    span: claimed.span?.begin("deploy to tenant", { "tenantry.tenant_id": tenantId }),
     signal,
   };
 }

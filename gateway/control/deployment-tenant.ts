@@ -3,6 +3,7 @@ import { type Kysely, sql } from "kysely";
 import type { ApplyResult } from "../../core/cluster-admin.ts";
 import { GatewayError } from "../../core/errors.ts";
 import type { BlueprintVersion, DeploymentResultState, DryRunStatement, PhysicalDatabase } from "../../core/model.ts";
+import type { Span } from "../../core/tracing.ts";
 import { notifyChange, notifyDeployment } from "../store/changes.ts";
 import { toPhysical } from "../store/rows.ts";
 import type { Tables } from "../store/schema.ts";
@@ -21,6 +22,7 @@ export interface DeployTask {
   readonly tenantId: string;
   /** On a copy of the tenant's database. */
   readonly dryRun: boolean;
+  readonly span?: Span | undefined;
   /** Aborts when this instance stops: what is waiting for a lock is left to the next one. */
   readonly signal: AbortSignal;
 }
@@ -45,6 +47,14 @@ const lockFailures = ["55P03", "40P01", "40001"];
 
 /** @returns "stop" when the deployment was cancelled, is another instance's by now, or this one stops. */
 export async function deployTenant(context: ControlContext, task: DeployTask): Promise<"done" | "failed" | "stop"> {
+  try {
+    return await deploy(context, task);
+  } finally {
+    task.span?.end();
+  }
+}
+
+async function deploy(context: ControlContext, task: DeployTask): Promise<"done" | "failed" | "stop"> {
   if (!(await markRunning(context, task))) return "stop";
   const startedMs = context.clock.nowMs();
   for (;;) {
@@ -52,6 +62,8 @@ export async function deployTenant(context: ControlContext, task: DeployTask): P
     if (!outcome) return "stop";
     const recorded = await record(context, task, outcome, Math.round(context.clock.nowMs() - startedMs));
     if (recorded === "again") continue;
+    task.span?.set({ "tenantry.status": outcome.status, "tenantry.attempts": outcome.tries });
+    if (outcome.status === "failed") task.span?.end(outcome.sqlstate ?? "failed");
     return recorded === "stop" ? "stop" : outcome.status === "failed" ? "failed" : "done";
   }
 }

@@ -90,7 +90,8 @@ export async function loadDatabases(db: Kysely<Tables>, names: readonly string[]
  * @throws {GatewayError} forbidden, bad_request
  */
 export async function placeDatabase(context: ControlContext, isolationLevel: 1 | 2, named?: string): Promise<string> {
-  const [shared, ...dedicated] = context.config.clusters;
+  if (isolationLevel === 2 || named !== undefined) await context.clusters.refresh();
+  const [shared, ...dedicated] = context.clusters.list();
   if (isolationLevel === 2 && dedicated.length === 0) {
     throw new GatewayError("forbidden", "isolation_level 2 needs a second cluster, and this server has one. Use isolation_level 1");
   }
@@ -106,8 +107,9 @@ export async function placeDatabase(context: ControlContext, isolationLevel: 1 |
 }
 
 function chooseNamed(context: ControlContext, isolationLevel: 1 | 2, named: string): string {
-  const at = context.config.clusters.findIndex(({ name }) => name === named);
-  const found = context.config.clusters[at];
+  const clusters = context.clusters.list();
+  const at = clusters.findIndex(({ name }) => name === named);
+  const found = clusters[at];
   if (!found) throw badRequest(`there is no cluster '${named}'`, "cluster");
   const level = at === 0 ? 1 : 2;
   if (level !== isolationLevel) throw badRequest(`cluster '${named}' is for isolation_level ${level}`, "cluster");

@@ -5,6 +5,7 @@ import { GatewayError } from "../../core/errors.ts";
 import { type DatabaseSettings, defaultDatabaseSettings, type PhysicalDatabase } from "../../core/model.ts";
 import type { Role } from "../../core/role.ts";
 import type { ControlContext } from "./context.ts";
+import { journaled } from "./query-journal.ts";
 import { chooseDatabase, effectiveSettings } from "./settings.ts";
 import { findTenant } from "./tenant-rows.ts";
 import { findWorkspace } from "./workspace-rows.ts";
@@ -28,7 +29,10 @@ export async function queryTenant(
   if (tenant.state !== "ready" || entry.state !== "ready" || !entry.database) {
     throw new GatewayError("not_ready", `tenant "${tenantId}" is still being created`);
   }
-  return await run(context, entry.database, role, request, await effectiveSettings(context.store.db, entry), true, signal);
+  const settings = await effectiveSettings(context.store.db, entry);
+  const place = { projectId, workspaceId: entry.workspaceId, tenantId, database: entry.database, slowMs: settings.slow_query_ms };
+  const { database } = entry;
+  return await journaled(context, place, request, () => run(context, database, role, request, settings, true, signal));
 }
 
 export async function queryWorkspace(
@@ -43,7 +47,10 @@ export async function queryWorkspace(
   if (workspace.state !== "ready" || !workspace.database) {
     throw new GatewayError("not_ready", `workspace "${workspace.name}" is still being created`);
   }
-  return await run(context, workspace.database, role, request, { ...defaultDatabaseSettings, ...workspace.settings }, false);
+  const { database } = workspace;
+  const settings = { ...defaultDatabaseSettings, ...workspace.settings };
+  const place = { projectId, workspaceId: workspace.id, tenantId: undefined, database, slowMs: settings.slow_query_ms };
+  return await journaled(context, place, request, () => run(context, database, role, request, settings, false));
 }
 
 function otherEngine(noun: string, name: string, engine: string): GatewayError {

@@ -15,7 +15,7 @@ export async function checkReady(context: ControlContext): Promise<{ ready: bool
     await context.store.ping();
     return true;
   });
-  const clusters = context.config.clusters.map((cluster) => check(`cluster ${cluster.name}`, () => context.admin.ping(cluster.id)));
+  const clusters = context.clusters.list().map((cluster) => check(`cluster ${cluster.name}`, () => context.admin.ping(cluster.id)));
   await Promise.all([store, ...clusters]);
   return { ready: Object.values(checks).every((state) => state === "ok"), checks };
 }

@@ -17,7 +17,7 @@ export function refreshSpares(context: ControlContext, workspaceId: string): voi
 async function refresh(context: ControlContext, workspaceId: string): Promise<void> {
   const blueprint = await findWorkspaceById(context.store.db, workspaceId);
   if (blueprint?.state !== "ready" || blueprint.engine !== "PostgreSQL" || !(await hasTenant(context, workspaceId))) return;
-  await ensureTemplate(context, blueprint, context.config.clusters[0]!.id, blueprint.version);
+  await ensureTemplate(context, blueprint, context.clusters.list()[0]!.id, blueprint.version);
   await upgradeStale(context, blueprint);
   for (;;) {
     if (context.background.stopped) return;
@@ -54,7 +54,7 @@ async function recordSpare(context: ControlContext, blueprint: KnownWorkspace, n
       .where("state", "<>", "deleting")
       .executeTakeFirstOrThrow();
     if (known.count >= context.config.spareDatabases) return undefined;
-    const clusterId = context.config.clusters[0]!.id;
+    const clusterId = context.clusters.list()[0]!.id;
     return await insertDatabase(context, trx, { name, projectId: blueprint.projectId, workspaceId: blueprint.id, clusterId, kind: "spare" });
   });
 }

@@ -3,7 +3,7 @@ import { GatewayError } from "../../core/errors.ts";
 import type { BlueprintVersion, PhysicalDatabase } from "../../core/model.ts";
 import { physicalOf } from "../store/rows.ts";
 import type { ControlContext } from "./context.ts";
-import { insertDatabase, type KnownDatabase, makeDatabaseName, markDatabaseReady } from "./physical.ts";
+import { dropDatabases, insertDatabase, type KnownDatabase, makeDatabaseName, markDatabaseReady, markDatabasesDeleting } from "./physical.ts";
 import { loadVersions } from "./versions.ts";
 import type { KnownWorkspace } from "./workspace-rows.ts";
 
@@ -110,6 +110,21 @@ function versionFault(blueprint: Blueprint, version: BlueprintVersion, error: Ga
     `Cannot apply version ${version.version} of blueprint '${blueprint.name}' to an empty database: ${reason}. Statement: ${statement}`,
     { sqlstate: error.sqlstate, hint: "Undo or skip this change in the workspace, then try again.", cause: error },
   );
+}
+
+/** Of a cluster that is about to be removed. What stands on a server that does not answer is left there. @throws the first other failure. */
+export async function dropTemplates(context: ControlContext, clusterId: string): Promise<void> {
+  const { db } = context.store;
+  const rows = await db.selectFrom("databases").selectAll().where("cluster_id", "=", clusterId).where("kind", "=", "template").execute();
+  const names = rows.map(({ name }) => name);
+  await markDatabasesDeleting(db, names);
+  try {
+    await dropDatabases(context, rows.map(physicalOf));
+  } catch (error) {
+    if (!(error instanceof GatewayError) || error.kind !== "backend_unreachable") throw error;
+    if (names.length > 0) await db.deleteFrom("databases").where("name", "in", names).execute();
+    context.log.write("warn", "templates left on a cluster that does not answer", { cluster: clusterId, databases: names.join(" ") });
+  }
 }
 
 async function findTemplate(context: ControlContext, workspaceId: string, clusterId: string): Promise<KnownDatabase | undefined> {

@@ -70,7 +70,7 @@ function requireDatabase(entry: TenantDatabase): PhysicalDatabase {
 }
 
 function levelOf(context: ControlContext, cluster: string | undefined): 1 | 2 | undefined {
-  return cluster === undefined ? undefined : cluster === context.config.clusters[0]?.name ? 1 : 2;
+  return cluster === undefined ? undefined : cluster === context.clusters.list()[0]?.name ? 1 : 2;
 }
 
 /** Nobody waits yet: an empty database of the tenant's version, which must come out the same as the tenant's own. */

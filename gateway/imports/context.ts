@@ -15,6 +15,8 @@ export interface ImportsConfig {
   /** How often a source that was lost is connected to again before the import fails; the wait doubles each time. */
   readonly sourceAttempts: number;
   readonly firstWaitMs: number;
+  /** Tries per tenant while what a crash left of it is cleared away. */
+  readonly settleAttempts: number;
   /** Tries per tenant while its cluster does not answer. */
   readonly clusterAttempts: number;
   /** Imports one instance works on at a time. */
@@ -30,6 +32,7 @@ export interface ImportsConfig {
 export const defaultImportsConfig: ImportsConfig = {
   sourceAttempts: 6,
   firstWaitMs: 1_000,
+  settleAttempts: 60,
   clusterAttempts: 3,
   importsAtOnce: 2,
   progressMs: 1_000,

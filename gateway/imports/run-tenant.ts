@@ -1,5 +1,6 @@
 /** One tenant of an import: found or made, written, and what came of it recorded. */
 import { sql } from "kysely";
+import type { NewTenant } from "../../core/control-plane.ts";
 import { GatewayError } from "../../core/errors.ts";
 import type { ImportOptions } from "../../core/imports.ts";
 import type { PhysicalDatabase, Tenant } from "../../core/model.ts";
@@ -128,18 +129,40 @@ async function ensureDatabase(context: ImportsContext, job: Job, tenantId: strin
     throw new GatewayError("not_found", `tenant '${tenantId}' ${what}: create it, or set create_tenants to true`);
   }
   if (!known) await record(context, job, tenantId, { created: true }); // before it is made, so that it is known whoever finds it made
-  const isolationLevel = 1 as const;
-  const made = await context.control.createTenant(job.projectId, { tenantId, databases: [{ blueprint: job.blueprint, isolationLevel }] });
+  const made = await createTenant(context, job, tenantId);
   const database = databaseOf(made.tenant, job);
   if (!database) throw new GatewayError("conflict", `tenant '${tenantId}' was removed while it was being imported`);
   return database;
 }
 
+/** What a crash left of the tenant may be in the hands of the sweep, which is waited for. */
+async function createTenant(context: ImportsContext, job: Job, tenantId: string): Promise<NewTenant> {
+  for (let attempt = 1; ; attempt++) {
+    try {
+      return await context.control.createTenant(job.projectId, { tenantId, databases: [{ blueprint: job.blueprint, isolationLevel: 1 }] });
+    } catch (error) {
+      const isConflict = error instanceof GatewayError && error.kind === "conflict";
+      if (!isConflict || attempt >= context.config.settleAttempts || !(await isPassing(context, job, tenantId))) throw error;
+      await context.clock.sleep(context.config.firstWaitMs, job.signal);
+    }
+  }
+}
+
+/** Neither there nor gone for good: being made, being removed, or removed this very moment. */
+async function isPassing(context: ImportsContext, job: Job, tenantId: string): Promise<boolean> {
+  try {
+    const { state } = await context.control.getTenant(job.projectId, tenantId);
+    return state === "creating" || state === "deleting";
+  } catch (error) {
+    return error instanceof GatewayError && error.kind === "not_found";
+  }
+}
+
 async function findTenant(context: ImportsContext, job: Job, tenantId: string): Promise<Tenant | undefined> {
   try {
     const tenant = await context.control.getTenant(job.projectId, tenantId);
-    if (tenant.state === "creating") return undefined;
-    if (tenant.state === "trash" || tenant.state === "deleting") {
+    if (tenant.state === "creating" || tenant.state === "deleting") return undefined;
+    if (tenant.state === "trash") {
       throw new GatewayError("conflict", `tenant '${tenantId}' is in trash: restore it, or delete it for good`);
     }
     return tenant;

@@ -1,10 +1,14 @@
 /** The operations of core/operations.ts over this instance's listeners and the store. */
 import type { Clock } from "../../core/clock.ts";
 import type { Config } from "../../core/config.ts";
+import { GatewayError } from "../../core/errors.ts";
 import { limitKey } from "../../core/limit.ts";
 import type { Log } from "../../core/log.ts";
 import type { BanInfo, ClusterInfo, Operations, SessionInfo } from "../../core/operations.ts";
 import type { QueryLog } from "../../core/query-log.ts";
+import type { Clusters } from "../clusters/clusters.ts";
+import { describeServer } from "../clusters/connection.ts";
+import type { ClusterManager } from "../clusters/manage.ts";
 import type { Listeners } from "../listeners.ts";
 import type { ServerVersions } from "../server-versions.ts";
 import type { Store } from "../store/store.ts";
@@ -26,6 +30,8 @@ export interface OperationsDeps {
   readonly config: () => Config;
   readonly queries: QueryLog;
   readonly describePooler: Operations["describePooler"];
+  readonly clusters: Pick<Clusters, "get" | "list">;
+  readonly clusterManager: ClusterManager;
 }
 
 export interface RunningOperations extends Operations {
@@ -61,6 +67,9 @@ export function createOperations(deps: OperationsDeps): RunningOperations {
       return (await instances.ask<boolean>({ about: "lift ban", address })).includes(true) || wasBanned;
     },
     listClusters: () => fromStore(() => listClusters(deps)),
+    addCluster: (name, connection) => fromStore(() => thenShow(deps, name, deps.clusterManager.add(name, connection))),
+    changeCluster: (id, connection) => fromStore(() => thenShow(deps, id, deps.clusterManager.change(id, connection))),
+    removeCluster: (id) => fromStore(() => deps.clusterManager.remove(id)),
     describePooler: (request) => fromStore(() => deps.describePooler(request)),
     recordChange: (entry) => fromStore(() => recordChange(store.db, entry)),
     listChanges: (projectId, page) => fromStore(() => listChanges(store.db, projectId, page)),
@@ -114,7 +123,14 @@ async function fromStore<T>(ask: () => Promise<T>): Promise<T> {
   }
 }
 
-async function listClusters({ store, listeners, config }: OperationsDeps): Promise<readonly ClusterInfo[]> {
+async function thenShow(deps: OperationsDeps, id: string, done: Promise<void>): Promise<ClusterInfo> {
+  await done;
+  const found = (await listClusters(deps)).find((cluster) => cluster.id === id);
+  if (!found) throw new GatewayError("conflict", `Cluster '${id}' was removed meanwhile`);
+  return found;
+}
+
+async function listClusters({ store, listeners, config, clusters }: OperationsDeps): Promise<readonly ClusterInfo[]> {
   const rows = await store.db
     .selectFrom("clusters as c")
     .leftJoin("databases as d", "d.cluster_id", "c.id")
@@ -126,5 +142,16 @@ async function listClusters({ store, listeners, config }: OperationsDeps): Promi
     .execute();
   const counts = listeners.clusterCounts();
   const budget = config().backend_budget;
-  return rows.map((row) => ({ ...row, budget, ...(counts.get(row.id) ?? { open: 0, idle: 0, leased: 0, waiting: 0 }) }));
+  const [shared] = clusters.list();
+  return rows.map((row) => {
+    const server = clusters.get(row.id);
+    return {
+      ...row,
+      server: server && describeServer(server),
+      origin: server?.origin,
+      isolationLevel: row.id === shared?.id ? 1 : 2,
+      budget,
+      ...(counts.get(row.id) ?? { open: 0, idle: 0, leased: 0, waiting: 0 }),
+    };
+  });
 }

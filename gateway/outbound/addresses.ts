@@ -6,6 +6,8 @@ export interface OutboundRules {
   readonly allowPrivate: boolean;
   /** CIDRs that are allowed whatever they are. */
   readonly allow: readonly string[];
+  /** The setting that allows more, for refusals; those of imports unless told. */
+  readonly setting?: string | undefined;
 }
 
 /** In order: the first that holds names the address. */

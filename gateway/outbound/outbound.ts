@@ -40,8 +40,11 @@ export async function resolveTarget(host: string, port: number, rules: OutboundR
     if (kind === undefined) return { host: name, port, address, family: family === 6 ? 6 : 4 };
     refused ??= kind;
   }
-  const setting = refused === "a private address" ? "import.allow_private_addresses or import.allow_addresses" : "import.allow_addresses";
-  throw new GatewayError("forbidden", `cannot connect to "${name}": it is ${refused}; the server's operator can allow it with ${setting}`);
+  const ofImports = refused === "a private address" ? "import.allow_private_addresses or import.allow_addresses" : "import.allow_addresses";
+  throw new GatewayError(
+    "forbidden",
+    `cannot connect to "${name}": it is ${refused}; the server's operator can allow it with ${rules.setting ?? ofImports}`,
+  );
 }
 
 async function addressesOf(name: string, resolve: Resolve): Promise<readonly { readonly address: string; readonly family: number }[]> {

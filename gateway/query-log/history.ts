@@ -18,6 +18,9 @@ import type { QueryLogRow, Tables } from "../store/schema.ts";
 import { translateStoreError } from "../store/store-errors.ts";
 import { usageIntervalMs } from "./usage.ts";
 
+/** Ids of requests begin so; those of connections are hex. No wildcard of LIKE is in it. */
+const requestPrefix = "req";
+
 /** Searching is the reader's wait, never the database's burden. */
 const searchTimeoutMs = 10_000;
 
@@ -66,6 +69,8 @@ function matching(page: HistoryPage): RawBuilder<unknown>[] {
   if (page.sqlstate !== undefined) conditions.push(sql`sqlstate = ${page.sqlstate}`);
   if (page.fingerprint !== undefined) conditions.push(sql`fingerprint = ${page.fingerprint}`);
   if (page.sessionId !== undefined) conditions.push(sql`session_id = ${page.sessionId}`);
+  if (page.via !== undefined)
+    conditions.push(page.via === "api" ? sql`session_id like ${`${requestPrefix}%`}` : sql`session_id not like ${`${requestPrefix}%`}`);
   if (page.transactionId !== undefined) conditions.push(sql`transaction_id = ${page.transactionId}`);
   if (page.search !== undefined) conditions.push(sql`statement ilike ${`%${page.search.replaceAll(/[\\%_]/g, "\\$&")}%`}`);
   return conditions;
@@ -142,6 +147,7 @@ function toEntry(row: Selectable<QueryLogRow>): HistoryEntry {
     credentialId: row.credential_id,
     address: row.address,
     sessionId: row.session_id,
+    via: row.session_id.startsWith(requestPrefix) ? "api" : "wire",
     transactionId: row.transaction_id,
     durationMs: row.duration_ms,
     rows: row.rows,

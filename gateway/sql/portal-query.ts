@@ -9,6 +9,7 @@ export interface PortalAnswer {
   readonly rowCount: number;
   readonly truncated: boolean;
   readonly command: string;
+  readonly bytes: number;
 }
 
 /** What node-postgres's connection offers and its types leave out. */
@@ -33,6 +34,7 @@ export class PortalQuery implements Submittable {
   #columns: SqlField[] = [];
   #command = "";
   #count = 0;
+  #bytes = 0;
   #suspended = false;
   #broken: unknown;
 
@@ -66,6 +68,7 @@ export class PortalQuery implements Submittable {
       this.#suspended = true;
       return;
     }
+    for (const text of message.fields) this.#bytes += text?.length ?? 0;
     try {
       this.#rows.push(message.fields.map((text, index) => decodeValue(text, this.#columns[index]?.typeOid ?? 0)));
     } catch (error) {
@@ -103,6 +106,6 @@ export class PortalQuery implements Submittable {
   handleReadyForQuery(): void {
     if (this.#broken !== undefined) this.#reject(this.#broken);
     const rowCount = this.#suspended ? this.#rows.length : this.#count;
-    this.#resolve({ columns: this.#columns, rows: this.#rows, rowCount, truncated: this.#suspended, command: this.#command });
+    this.#resolve({ columns: this.#columns, rows: this.#rows, rowCount, truncated: this.#suspended, command: this.#command, bytes: this.#bytes });
   }
 }

@@ -3,7 +3,7 @@ import pg from "pg";
 import type { Clock } from "../../core/clock.ts";
 import type { Change } from "../../core/directory.ts";
 import type { Log } from "../../core/log.ts";
-import { changeChannel, deploymentChannel, holdChannel, parseChange, questionChannel } from "./changes.ts";
+import { changeChannel, clusterChannel, deploymentChannel, holdChannel, parseChange, questionChannel } from "./changes.ts";
 import { presenceClass } from "./presence.ts";
 
 export interface ChangeFeedOptions {
@@ -25,6 +25,7 @@ export class ChangeFeed {
   readonly #deploymentListeners = new Set<(deploymentId: string | undefined) => void>();
   readonly #questionListeners = new Set<(payload: string) => void>();
   readonly #holdListeners = new Set<(payload: string) => void>();
+  readonly #clusterListeners = new Set<() => void>();
   readonly #stopping = new AbortController();
   #client: pg.Client | undefined;
   #present = false;
@@ -67,6 +68,12 @@ export class ChangeFeed {
     return () => this.#holdListeners.delete(listener);
   }
 
+  /** Calls also when events may have been missed. */
+  onClusters(listener: () => void): () => void {
+    this.#clusterListeners.add(listener);
+    return () => this.#clusterListeners.delete(listener);
+  }
+
   onQuestion(listener: (payload: string) => void): () => void {
     this.#questionListeners.add(listener);
     return () => this.#questionListeners.delete(listener);
@@ -93,7 +100,7 @@ export class ChangeFeed {
     client.on("notification", (message) => this.#deliver(message));
     try {
       await client.connect();
-      await client.query(`listen ${changeChannel}; listen ${deploymentChannel}; listen ${holdChannel}; listen ${questionChannel}`);
+      await client.query([changeChannel, deploymentChannel, holdChannel, questionChannel, clusterChannel].map((name) => `listen ${name}`).join("; "));
       this.#client = client;
       this.#present = false;
       await this.#takePresence(client);
@@ -141,6 +148,10 @@ export class ChangeFeed {
       for (const listener of this.#questionListeners) listener(message.payload ?? "");
       return;
     }
+    if (message.channel === clusterChannel) {
+      for (const listener of this.#clusterListeners) listener();
+      return;
+    }
     const change = parseChange(message.payload ?? "");
     if (change) this.#emit(change);
   }
@@ -166,6 +177,7 @@ export class ChangeFeed {
         this.#options.log.write("info", "change feed back");
         this.#emit(undefined);
         for (const listener of this.#deploymentListeners) listener(undefined);
+        for (const listener of this.#clusterListeners) listener();
         return;
       } catch (error) {
         if (signal.aborted) return;

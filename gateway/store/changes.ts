@@ -13,9 +13,16 @@ export const holdChannel = "tenantry_holds";
 /** What instances ask each other; see gateway/operations/instances.ts. */
 export const questionChannel = "tenantry_questions";
 
+/** Servers that host databases were added, changed or removed; no payload, the store has the list. */
+export const clusterChannel = "tenantry_clusters";
+
 /** Announces a change; it is delivered when the transaction commits, and never when it does not. */
 export async function notifyChange(db: Kysely<Tables>, change: Change): Promise<void> {
   await sql`select pg_notify(${changeChannel}, ${JSON.stringify(change)})`.execute(db);
+}
+
+export async function notifyClusters(db: Kysely<Tables>): Promise<void> {
+  await sql`select pg_notify(${clusterChannel}, '')`.execute(db);
 }
 
 export async function notifyDeployment(db: Kysely<Tables>, deploymentId: string): Promise<void> {

@@ -234,4 +234,5 @@ export const migrations: readonly Migration[] = [
   { version: 10, name: "what canaries were like before", sql: canaryBaselineSql },
   { version: 11, name: "answers between instances", sql: instanceAnswersTable },
   { version: 12, name: "client certificates", sql: "alter table tenantry.projects add column client_certificates text" },
+  { version: 13, name: "clusters added over the API", sql: "alter table tenantry.clusters add column connection text" },
 ];

@@ -76,6 +76,8 @@ export interface ClusterRow {
   id: string;
   name: string;
   created_at: Date;
+  /** How its administrator connects, sealed; null where that is configuration. */
+  connection: Nullable<string>;
 }
 
 /** `restore`: being made out of a backup. `replaced`: kept for a while after a rollback. */

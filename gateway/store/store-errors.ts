@@ -38,6 +38,11 @@ export function translateStoreError(error: unknown, kind: "store_unavailable" | 
   return new GatewayError(kind, message, { cause: error });
 }
 
+/** True where a row is still referred to, or what it refers to is gone. */
+export function isForeignKeyViolation(error: unknown): boolean {
+  return error instanceof Error && (error as { code?: unknown }).code === "23503";
+}
+
 /** True for a unique violation, of one constraint when it is named. */
 export function isUniqueViolation(error: unknown, constraint?: string): boolean {
   if (!(error instanceof Error)) return false;

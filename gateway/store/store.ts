@@ -53,6 +53,8 @@ export interface Store {
   onDeployment(listener: (deploymentId: string | undefined) => void): () => void;
   /** Words between instances about clients that are to wait; this one hears its own too. */
   onHold(listener: (payload: string) => void): () => void;
+  /** The list of servers that host databases has changed, or may have. */
+  onClusters(listener: () => void): () => void;
   /** What other instances, and this one, ask and answer. */
   onQuestion(listener: (payload: string) => void): () => void;
   notifyQuestion(payload: string): Promise<void>;
@@ -128,6 +130,7 @@ export async function openStore(options: StoreOptions): Promise<Store> {
     onChange,
     onDeployment: (listener) => feed.onDeployment(listener),
     onHold: (listener) => feed.onHold(listener),
+    onClusters: (listener) => feed.onClusters(listener),
     onQuestion: (listener) => feed.onQuestion(listener),
     async notifyQuestion(payload) {
       await pool.query("select pg_notify($1, $2)", [questionChannel, payload]);

@@ -1,10 +1,11 @@
 /** Command line: every command against the API in memory; what it prints, where it writes, how it ends. */
-import { readFile, stat } from "node:fs/promises";
+import { readFile, stat, writeFile } from "node:fs/promises";
 import { join } from "node:path";
 import { describe, expect, it } from "vitest";
 import { formatJson, formatProgress, formatTable, sanitize } from "../../api/cli/print.ts";
 import { GatewayError } from "../../core/errors.ts";
 import { makeCli } from "./support/cli.ts";
+import { operatorToken } from "./support/world.ts";
 
 describe("tdb", () => {
   it.each([
@@ -101,6 +102,24 @@ describe("tdb", () => {
     expect(twice).toMatchObject({ code: 2 });
     expect(twice.err).toContain("give the statement once");
     expect(cli.world.control.calls).toHaveLength(1);
+  });
+
+  it("lists, adds, changes and removes clusters for the operator, the password out of sight", async () => {
+    const cli = await makeCli();
+    const run = (line: string, url?: string) =>
+      cli.run(["clusters", ...line.split(" ").filter(Boolean)], { env: { TDB_API_KEY: operatorToken, ...(url && { TDB_CLUSTER_CONNECTION: url }) } });
+    const url = (host: string) => `postgresql://postgres:SECRET@${host}/postgres?sslmode=verify-full`;
+    await writeFile(join(cli.home, "ca.pem"), "-----BEGIN CERTIFICATE-----\nMIIB\n-----END CERTIFICATE-----\n");
+    const added = await run(`add --name eu2 --ca-file ${join(cli.home, "ca.pem")}`, url("db2.example"));
+    expect(added).toMatchObject({ code: 0, err: "", out: expect.stringContaining("db2.example:5432") });
+    expect(cli.world.operations.clusters[1]!.connection).toMatchObject({ password: "SECRET", ca: expect.stringContaining("MIIB") });
+    expect((await run("--quiet")).out).toBe("eu2\nmain\n");
+    const changed = await run("update eu2", url("db3.example"));
+    expect(changed.out).toContain("db3.example:5432");
+    expect((await run("remove eu2")).out).toBe("✓ Cluster 'eu2' removed\n");
+    expect(added.out + changed.out).not.toContain("SECRET");
+    expect(await run("add --name eu3")).toMatchObject({ code: 2, err: expect.stringContaining("TDB_CLUSTER_CONNECTION") });
+    expect((await cli.run(["clusters"])).err).toContain("operator");
   });
 
   it("shows what was changed, and sends the filters", async () => {

@@ -32,7 +32,8 @@ describe("clusters", () => {
     const { send, key } = await makeWorld();
     const { body } = await send("GET", "/clusters", { key: operatorToken });
     const backends = { open: 12, idle: 8, leased: 4 };
-    expect(body.clusters).toEqual([{ id: "main", name: "main", databases: 42, backend_budget: 200, backends, waiting_clients: 0 }]);
+    const where = { server: "/run/tdb/.s.PGSQL.5432", origin: "configuration", isolation_level: 1 };
+    expect(body.clusters).toEqual([{ id: "main", name: "main", ...where, databases: 42, backend_budget: 200, backends, waiting_clients: 0 }]);
     expect((await send("GET", "/clusters", { key })).body).toMatchObject({ http_status: 403, code: "forbidden" });
     expect((await send("GET", "/clusters", { key: metricsToken })).body).toMatchObject({ http_status: 401, code: "unauthorized" });
     const none = await makeWorld({ tokens: () => ({}) });
@@ -40,10 +41,41 @@ describe("clusters", () => {
     expect((await none.send("GET", "/clusters", { key: none.key })).body.error).toContain("set operator_token in the gateway's configuration");
   });
 
-  it("cannot be added over the API, and are told where they can", async () => {
-    const { send } = await makeWorld();
-    const { body } = await send("POST", "/clusters", { key: operatorToken, body: {} });
-    expect(body).toMatchObject({ code: "forbidden", error: expect.stringContaining("under `clusters`") });
+  const at = { host: "db2.example", port: 5433, user: "postgres", password: "SECRET", database: "postgres", sslmode: "verify-full" };
+  const ca = "-----BEGIN CERTIFICATE-----\nMIIB\n-----END CERTIFICATE-----\n";
+
+  it("are added, changed and removed by the operator, by URL or by fields, and the password is never told", async () => {
+    const world = await makeWorld();
+    const send = (method: string, path: string, body?: object) => world.send(method, path, { key: operatorToken, ...(body && { body }) });
+    const connection = "postgresql://postgres:SECRET@db2.example:5433/postgres?sslmode=verify-full";
+    const added = await send("POST", "/clusters", { name: "eu2", connection, ca });
+    expect(added.body).toMatchObject({ http_status: 201, id: "eu2", server: "db2.example:5433", origin: "api", isolation_level: 2, databases: 0 });
+    expect(world.operations.clusters[1]!.connection).toEqual({ ...at, ca });
+    const changed = await send("PATCH", "/clusters/eu2", { connection: { host: "db3.example", user: "postgres" } });
+    expect(changed.body).toMatchObject({ code: "ok", server: "db3.example:5432" });
+    const defaults = { host: "db3.example", port: 5432, user: "postgres", password: "", database: "postgres", sslmode: "require" };
+    expect(world.operations.clusters[1]!.connection).toEqual(defaults);
+    expect(JSON.stringify([added.body, changed.body, world.logged])).not.toContain("SECRET");
+    expect((await send("DELETE", "/clusters/eu2")).body).toMatchObject({ code: "ok", message: "Cluster 'eu2' removed" });
+    expect((await send("DELETE", "/clusters/eu2")).body.code).toBe("not_found");
+  });
+
+  it.each([
+    [{ name: "Eu2", connection: at }, "name", "must be 1 to 40 of a-z, 0-9, _ and -, and start with a letter"],
+    [{ connection: at }, "name", "is required (string)"],
+    [{ name: "eu2" }, "connection", "Invalid input"],
+    [{ name: "eu2", connection: "mysql://root:SECRET@db2.example/db" }, "connection", "must be of the form postgresql://"],
+    [{ name: "eu2", connection: { ...at, port: 0 } }, "connection.port", "must be a port"],
+    [{ name: "eu2", connection: { ...at, sslmode: "prefer" } }, "connection.sslmode", "must be disable, require or verify-full"],
+    [{ name: "eu2", connection: { ...at, socket: "/tmp" } }, "connection.socket", "unknown field"],
+    [{ name: "eu2", connection: at, ca: "/etc/passwd" }, "ca", "must be a certificate in PEM form"],
+    [{ name: "eu2", connection: { ...at, sslmode: "require" }, ca }, "ca", "is for sslmode verify-full"],
+  ])("are not added with bad input: %j", async (body, path, message) => {
+    const world = await makeWorld();
+    const answer = await world.send("POST", "/clusters", { key: operatorToken, body });
+    expect(answer.body).toMatchObject({ code: "bad_request", issues: [{ path, message: expect.stringContaining(message) }] });
+    expect(JSON.stringify([answer.body, world.logged])).not.toContain("SECRET");
+    expect(world.operations.clusters).toHaveLength(1);
   });
 });
 

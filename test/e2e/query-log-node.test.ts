@@ -77,6 +77,36 @@ describe("the query log", () => {
     expect(JSON.stringify(body)).not.toMatch(/Secret/);
   });
 
+  it("tells what came over the API like the rest, as such", async () => {
+    const query = "SELECT name FROM accounts WHERE name = 'Secret-Four' OR name = $1";
+    const asked = { blueprint: "myapp", query, params: ["Secret-Five"] };
+    expect((await fleet.api("POST", "/tenants/globex/query", asked)).body.code).toBe("ok");
+    expect((await fleet.api("POST", "/admin/query", { ...asked, tenant_id: "globex" })).body.code).toBe("ok");
+    expect((await fleet.api("POST", "/admin/query", { ...asked, blueprint: "other_app", all_tenants: true })).body.code).toBe("ok");
+    expect((await fleet.api("POST", "/tenants/globex/query", { query: "SELECT 1 / 0" })).body.sqlstate).toBe("22012");
+    expect((await fleet.api("POST", "/tenants/globex/query", { query: "DROP TABLE accounts" })).body.code).toBe("bad_request");
+    expect((await fleet.api("POST", "/workspaces/myapp/queries", { query: "SELECT 'Secret-Six', repeat('x', 50000)" })).body.code).toBe("ok");
+
+    const inTenant = await logged("/tenants/globex/logs?via=api", /DROP TABLE/);
+    const masked = "SELECT name FROM accounts WHERE name = ? OR name = $1";
+    expect(inTenant.map(({ statement, rows, sqlstate }) => [statement, rows, sqlstate])).toEqual([
+      [masked, 0, null],
+      [masked, 0, null],
+      ["SELECT ? / ?", 0, "22012"],
+      ["DROP TABLE accounts", 0, "42501"],
+    ]);
+    const session_id = expect.stringMatching(/^req_[0-9a-f]{16}$/);
+    const address = expect.stringMatching(/^(127\.|::1)/);
+    for (const entry of inTenant) expect(entry).toMatchObject({ via: "api", session_id, address, credential_id: expect.stringMatching(/^key_/) });
+    expect(new Set(inTenant.map((entry) => entry.session_id)).size).toBe(4);
+    const [inWorkspace] = await logged("/workspaces/myapp/logs?via=api", /repeat/);
+    expect(inWorkspace).toMatchObject({ statement: "SELECT ?, repeat(?, ?)", rows: 1, bytes_sent: 50_010 });
+    expect((await logged("/tenants/wayne/logs?via=wire", /generate_series/)).every(({ via }) => via === "wire")).toBe(true);
+    expect((await fleet.api("GET", "/tenants/wayne/logs?via=api")).body.count).toBe(0);
+    expect((await logged("/tenants/acme/logs?via=api", /accounts/)).map(({ statement }) => statement)).toEqual([masked]);
+    expect(JSON.stringify([inTenant, inWorkspace])).not.toMatch(/Secret/);
+  });
+
   it("is filtered and paged", async () => {
     const ask = async (query: string) => (await fleet.api("GET", `/tenants/wayne/logs?${query}`)).body;
     expect((await ask("type=error")).logs.map((row: Entry) => row.sqlstate)).toEqual(["42501", "22012", "42703"]);

@@ -1,29 +1,20 @@
 /** Two gateways over one control database: what is revoked, ended or lifted on one holds on the other. */
-
-import { copyFile, mkdir } from "node:fs/promises";
-import { join } from "node:path";
 import { afterAll, beforeAll, describe, expect, it } from "vitest";
-import { startTestPostgres, type TestPostgres } from "../support/postgres.ts";
 import { makeApi } from "./support/api.ts";
 import { connect, ending, failure, from, parseTarget, type Target } from "./support/clients.ts";
-import { type GatewayProcess, makeDataDir, startGateway } from "./support/gateway.ts";
+import type { GatewayProcess } from "./support/gateway.ts";
+import { at, type Pair, startPair } from "./support/instances.ts";
 import { until } from "./support/until.ts";
 
-let server: TestPostgres;
+let pair: Pair;
 let one: GatewayProcess;
 let two: GatewayProcess;
 let api: ReturnType<typeof makeApi>;
 let tenants: Record<string, Target>;
 
 beforeAll(async () => {
-  server = await startTestPostgres();
-  const { port, user, password, socketDir } = server.target as { port: number; user: string; password: string; socketDir: string };
-  const args = ["--database-url", `postgresql://${user}:${password}@localhost:${port}/postgres?host=${encodeURIComponent(socketDir)}`];
-  one = await startGateway({ runtime: "node", args });
-  const dataDir = await makeDataDir();
-  await mkdir(dataDir, { recursive: true });
-  for (const file of ["master.key", "credentials.json"]) await copyFile(join(one.dataDir, file), join(dataDir, file));
-  two = await startGateway({ runtime: "node", args, dataDir });
+  pair = await startPair();
+  ({ one, two } = pair);
   api = makeApi(one.credentials.api_url, one.credentials.api_key);
   await api("POST", "/workspaces", { name: "myapp" });
   const make = async (tenant_id: string) => {
@@ -32,18 +23,7 @@ beforeAll(async () => {
   };
   tenants = { wayne: await make("wayne"), globex: await make("globex") };
 }, 180_000);
-afterAll(async () => {
-  await two?.dispose();
-  await one?.dispose();
-  await server?.stop();
-});
-
-/** The port this one listens on; `credentials.json` is the first start's. */
-function at(gateway: GatewayProcess): GatewayProcess {
-  const port = Number(/PostgreSQL +127\.0\.0\.1:(\d+)/.exec(gateway.output())![1]);
-  const api_url = /API +(http:\S+)/.exec(gateway.output())![1]!;
-  return { ...gateway, credentials: { ...gateway.credentials, pg_port: port, api_url } };
-}
+afterAll(() => pair?.dispose());
 
 async function makeKey(body: object): Promise<{ id: string; key: string; password: string }> {
   const { status, body: made } = await api("POST", "/apikeys", { name: "test", ...body });

@@ -31,7 +31,7 @@ describe("server version", () => {
     const versions = new ServerVersions({
       // biome-ignore lint/suspicious/noExplicitAny: only what is asked of it
       dialer: { asAdmin: connect } as any,
-      clusterIds: ["main", "other"],
+      clusterIds: () => ["main", "other"],
       clock,
       log: { write: (_level, event, fields) => void lines.push([event, fields]) },
     });

@@ -1,5 +1,5 @@
 /** tdb tenants logs|stats|metrics and tdb workspaces logs|stats: what ran in the databases. */
-import type { Command } from "commander";
+import { type Command, Option } from "commander";
 import { segment } from "../../client.ts";
 import { formatFields, formatTable } from "../print.ts";
 import type { CliSession, View } from "../session.ts";
@@ -14,6 +14,7 @@ interface LogOptions extends PagingOptions {
   readonly sqlstate?: string;
   readonly fingerprint?: string;
   readonly session?: string;
+  readonly via?: "wire" | "api";
   readonly transaction?: string;
 }
 
@@ -72,6 +73,7 @@ function addLogOptions(command: Command, noun: "tenant" | "workspace", descripti
     .option("--sqlstate <code>", "statements that failed with it")
     .option("--fingerprint <hex>", "statements alike but for their values; `stats` shows it")
     .option("--session <id>", "statements of one connection")
+    .addOption(new Option("--via <way>", "how they came: over a connection, or in a request to the API").choices(["wire", "api"]))
     .option("--transaction <id>", "statements of one transaction")
     .addHelpText(
       "after",

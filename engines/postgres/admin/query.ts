@@ -31,6 +31,7 @@ export async function runQuery(context: AdminContext, database: PhysicalDatabase
         execution_time_ms: Math.round(elapsedMs * 1000) / 1000,
         truncated: answer.truncated,
         command: answer.command,
+        bytes: answer.bytes,
       };
     });
   } catch (error) {

@@ -27,7 +27,15 @@ import type { Scope } from "../../../core/scope.ts";
 
 const createdAt = Date.UTC(2026, 0, 15, 9, 30);
 const missing = (what: string) => new GatewayError("not_found", `${what} not found`);
-const answer = { columns: [{ name: "id", type: "int4" }], rows: [[1]], row_count: 1, execution_time_ms: 2, truncated: false, command: "SELECT" };
+const answer = {
+  columns: [{ name: "id", type: "int4" }],
+  rows: [[1]],
+  row_count: 1,
+  execution_time_ms: 2,
+  truncated: false,
+  command: "SELECT",
+  bytes: 1,
+};
 
 export class FakeControl implements ControlPlane {
   readonly accounts = new Map<string, Account>();

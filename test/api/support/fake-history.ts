@@ -15,6 +15,7 @@ export class FakeHistory implements QueryHistory {
       credentialId: "key_00000001",
       address: "192.0.2.17",
       sessionId: "9f2c41d07ab3",
+      via: "wire" as const,
       transactionId: "9f2c41d07ab3.1",
       durationMs: 2.5,
       rows: 1,

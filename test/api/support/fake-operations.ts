@@ -1,7 +1,17 @@
 /** A gateway in memory: one session of the first project, one ban, one cluster, and every change that was recorded. */
 import type { Listing } from "../../../core/control-plane.ts";
 import { GatewayError } from "../../../core/errors.ts";
-import type { AuditEntry, AuditPage, BanInfo, ClusterInfo, Operations, PoolerFiles, PoolerRequest, SessionInfo } from "../../../core/operations.ts";
+import type {
+  AuditEntry,
+  AuditPage,
+  BanInfo,
+  ClusterConnection,
+  ClusterInfo,
+  Operations,
+  PoolerFiles,
+  PoolerRequest,
+  SessionInfo,
+} from "../../../core/operations.ts";
 
 const openedAt = Date.UTC(2026, 0, 15, 9, 30);
 
@@ -53,8 +63,34 @@ export class FakeOperations implements Operations {
     return { "pgbouncer.ini": `[pgbouncer]\nauth_file = userlist.txt\npool_mode = ${poolMode}\n`, "userlist.txt": '"a" "SCRAM"\n' };
   }
 
+  readonly clusters: (ClusterInfo & { connection?: ClusterConnection })[] = [
+    {
+      ...{ id: "main", name: "main", server: "/run/tdb/.s.PGSQL.5432", origin: "configuration" as const, isolationLevel: 1 as const },
+      ...{ databases: 42, budget: 200, open: 12, idle: 8, leased: 4, waiting: 0 },
+    },
+  ];
+
   async listClusters(): Promise<readonly ClusterInfo[]> {
-    return [{ id: "main", name: "main", databases: 42, budget: 200, open: 12, idle: 8, leased: 4, waiting: 0 }];
+    return this.clusters;
+  }
+
+  async addCluster(name: string, connection: ClusterConnection): Promise<ClusterInfo> {
+    if (this.clusters.some(({ id }) => id === name)) throw new GatewayError("conflict", `Cluster '${name}' exists already`);
+    const at = { id: name, name, server: `${connection.host}:${connection.port}`, origin: "api" as const, isolationLevel: 2 as const };
+    const added = { ...at, databases: 0, budget: 200, open: 0, idle: 0, leased: 0, waiting: 0, connection };
+    this.clusters.push(added);
+    return added;
+  }
+
+  async changeCluster(name: string, connection: ClusterConnection): Promise<ClusterInfo> {
+    await this.removeCluster(name);
+    return await this.addCluster(name, connection);
+  }
+
+  async removeCluster(name: string): Promise<void> {
+    const at = this.clusters.findIndex(({ id }) => id === name);
+    if (at < 0) throw new GatewayError("not_found", `Cluster not found: ${name}`);
+    this.clusters.splice(at, 1);
   }
 
   async recordChange(entry: AuditEntry) {

@@ -136,7 +136,7 @@ export class FakeAdmin implements ClusterAdmin {
   async runQuery(database: PhysicalDatabase, role: string, input: QueryInput): Promise<QueryAnswer> {
     await this.#enter("runQuery", database);
     this.lastQuery = input;
-    return { columns: [], rows: [[role]], row_count: 1, execution_time_ms: 1, truncated: false, command: "SELECT", ...this.answer };
+    return { columns: [], rows: [[role]], row_count: 1, execution_time_ms: 1, truncated: false, command: "SELECT", bytes: 4, ...this.answer };
   }
 
   async runScript(): Promise<void> {}

@@ -1,5 +1,6 @@
 /** Imports from sources that lie, vanish or do not fit, and instances that die in the middle. */
 import { describe, expect, test } from "vitest";
+import { tenantSubject } from "../../../gateway/control/tenants.ts";
 import { fillShop, sharedSchema, tenantSchema } from "./shop.ts";
 import { useSource } from "./source.ts";
 import { asDesigner, defaults, type Instance, makeTarget, type Target, untilEnded, untilStatus, useWorld } from "./world.ts";
@@ -236,5 +237,23 @@ describe("instances that end", () => {
     }
     expect(await untilEnded(instance, target.projectId, started.id)).toMatchObject({ state: "done", tenantsDone: 4 });
     await expectWhole(target, tenants, 200);
+  });
+});
+
+describe("what a crash left of a tenant", () => {
+  test("is waited for while the sweep clears it away, and the tenant is made anew", async () => {
+    const shared = await source().makeDatabase(`${small} INSERT INTO accounts VALUES (1, 'wayne', '1');`);
+    const instance = await world().start({ settleAttempts: 10_000 });
+    const { context } = instance.plane;
+    const target = await makeTarget(world(), instance, smallTarget);
+    const half = { project_id: target.projectId, id: "wayne", state: "deleting" as const, claimed_by: context.claims.key, created_at: new Date() };
+    await context.store.db.insertInto("tenants").values(half).execute();
+    const letGo = context.claims.take(tenantSubject(target.projectId, "wayne")); // as the sweep has it
+    const started = await instance.imports.startImport(target.projectId, "shop", { connection: shared.connection, options: defaults }, "data");
+    await untilStatus(instance, target.projectId, started.id, ({ tenants: all }) => all.some(({ state }) => state === "running"));
+    await context.store.db.deleteFrom("tenants").where("id", "=", "wayne").execute();
+    letGo();
+    expect(await untilEnded(instance, target.projectId, started.id)).toMatchObject({ state: "done", tenantsDone: 1, tenantsFailed: 0 });
+    expect(await world().inside(await target.database("wayne"), "SELECT id FROM public.accounts")).toEqual([{ id: 1 }]);
   });
 });
