@@ -247,7 +247,9 @@ const settingShapes = {
   query_timeout_ms: integer(0, 86_400_000).openapi({ description: "0 = no limit.", example: 5000 }),
   max_connections: integer(1, 10_000).openapi({ example: 20 }),
   allow_copy: z.boolean("must be true or false").openapi({ example: false }),
-  pool_mode: z.enum(["session", "transaction"], "must be session or transaction"),
+  pool_mode: z
+    .enum(["session", "transaction"], "must be session or transaction")
+    .openapi({ description: "What a client has a backend for. In force for new connections; `session` for open ones too." }),
   slow_query_ms: integer(0, 86_400_000).openapi({ example: 1000 }),
 };
 export const settingFields = settingShapes;

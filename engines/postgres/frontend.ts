@@ -45,8 +45,9 @@ export const failingParse: Uint8Array = new MessageWriter()
   .end()
   .finish();
 
-/** Of a portal that nobody has bound. */
-export const failingExecute: Uint8Array = new MessageWriter().begin(frontend.Execute).cstring("unnamed, not bound").uint32(0).end().finish();
+/** Of a portal that nobody has bound; the client is told of the unnamed one. */
+export const unboundPortal = "unnamed, not bound";
+export const failingExecute: Uint8Array = new MessageWriter().begin(frontend.Execute).cstring(unboundPortal).uint32(0).end().finish();
 
 export function encodeTerminate(): Uint8Array {
   return Uint8Array.of(frontend.Terminate, 0, 0, 0, 4);

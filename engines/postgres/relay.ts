@@ -457,10 +457,9 @@ export class Relay {
 
   #wordError(body: Uint8Array): Verdict {
     const worded = this.#guard.wordError(body, this.#timeout?.error);
-    if (!worded) return forward;
-    this.#traffic.refused(worded.error.kind);
-    if (worded.error === this.#timeout?.error) this.#timeout = undefined;
-    return worded.bytes;
+    if (worded?.error) this.#traffic.refused(worded.error.kind);
+    if (worded?.error && worded.error === this.#timeout?.error) this.#timeout = undefined;
+    return worded?.bytes ?? forward;
   }
 
   #onCopyIn(): Verdict {

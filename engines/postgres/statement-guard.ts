@@ -2,9 +2,9 @@
 import type { GatewayError } from "../../core/errors.ts";
 import type { DatabaseSettings } from "../../core/model.ts";
 import { decodeErrorFields, type ErrorFields } from "./backend.ts";
-import { fromUtf8, readable } from "./bytes.ts";
-import { decodeParse, describesPortal, encodeParse, encodeQuery, failingExecute, nameAt, nextString } from "./frontend.ts";
-import { frontend as F } from "./message-types.ts";
+import { concatBytes, fromUtf8, MessageWriter, readable } from "./bytes.ts";
+import { decodeParse, describesPortal, encodeParse, encodeQuery, failingExecute, nameAt, nextString, unboundPortal } from "./frontend.ts";
+import { backend as B, frontend as F } from "./message-types.ts";
 import { copyRefusal, ddlRefusal, encodeRefusal, raisingSql } from "./refusal.ts";
 import type { Replies } from "./replies.ts";
 import { ddlCertain, ddlNone, type StatementSummary, summarize } from "./statement.ts";
@@ -22,6 +22,26 @@ export interface QueryReading {
 
 const unread: QueryReading = { replacement: undefined, deeds: undefined };
 const readsUnseen: QueryReading = { replacement: undefined, deeds: [] };
+
+export interface WordedError {
+  /** The whole message. */
+  readonly bytes: Uint8Array;
+  /** The refusal that it is; undefined where it is PostgreSQL's own. */
+  readonly error: GatewayError | undefined;
+}
+
+const unboundName = fromUtf8(`"${unboundPortal}"`);
+
+/** The error of `failingExecute`, told of the unnamed portal that the client asked for. */
+function asUnnamed(body: Uint8Array): Uint8Array | undefined {
+  if (body.length < unboundName.length || readable(body, decodeErrorFields)?.get("C") !== "34000") return undefined;
+  for (let at = body.indexOf(0x22); at >= 0; at = body.indexOf(0x22, at + 1)) {
+    if (!unboundName.every((byte, i) => body[at + i] === byte)) continue;
+    const words = concatBytes(body.subarray(0, at + 1), body.subarray(at + unboundName.length - 1));
+    return new MessageWriter(words.length + 5).begin(B.ErrorResponse).bytes(words).end().finish();
+  }
+  return undefined;
+}
 
 export class StatementGuard {
   readonly #settings: () => DatabaseSettings;
@@ -123,7 +143,9 @@ export class StatementGuard {
    * An error the backend sent, in the product's words: errors of our own making lose PL/pgSQL's context, a statement stopped by `timeout` says
    * so, DDL that PostgreSQL itself refused gets the product's message. @returns undefined = as it came.
    */
-  wordError(body: Uint8Array, timeout: GatewayError | undefined): { readonly bytes: Uint8Array; readonly error: GatewayError } | undefined {
+  wordError(body: Uint8Array, timeout: GatewayError | undefined): WordedError | undefined {
+    const unbound = asUnnamed(body);
+    if (unbound) return { bytes: unbound, error: undefined };
     if (!timeout && !this.#refuseDdl && this.#settings().allow_copy) return undefined;
     const fields = readable(body, decodeErrorFields);
     const sqlstate = fields?.get("C");

@@ -152,7 +152,7 @@ export class SharedBackend implements RelayBackend, EngineLease {
     if (!trustsDescriptions) for (const statement of described) statement.shape = undefined;
     if (!trustsDescriptions || described.length === 0) return;
     await new Promise<void>((resolve, reject) => {
-      this.#checks = { left: described, resolve, reject };
+      this.#checks = { left: [...described], resolve, reject };
       this.#held ??= [];
       if (this.#lease || this.#attach()) this.#checkNext();
     });
