@@ -122,6 +122,8 @@ export class Pool<B extends PooledBackend> {
    * backend was `evicted` for another. For whoever passes parts of a budget around; must not throw.
    */
   onRoom: ((clusterId: string, evicted: boolean) => void) | undefined;
+  /** What a cluster is granted when it is first used; the whole budget without it. */
+  roomOf: ((clusterId: string) => number) | undefined;
 
   constructor(dialer: BackendDialer<B>, clock: Clock, log: Log, options: PoolOptions) {
     this.#clock = clock;
@@ -197,6 +199,7 @@ export class Pool<B extends PooledBackend> {
       cluster = new ClusterPool(this.#parts, (evicted) => this.onRoom?.(id, evicted));
       if (this.#closed) cluster.close();
       this.#clusters.set(id, cluster);
+      if (this.roomOf) cluster.grant(this.roomOf(id));
     }
     return cluster;
   }
