@@ -58,7 +58,11 @@ async function startBoth(context: Context, runtime: RuntimeName): Promise<{ cont
   try {
     const contenders: Contender[] = [];
     for (const count of counts) {
-      const gateway = await startGateway(`workers_${runtime}_${count}`, runtime, context.dir, context.server, [...limits, "--workers", String(count)]);
+      const gateway = await startGateway(`workers_${runtime}_${count}`, runtime, context.dir, context.server, [
+        ...limits,
+        "--workers",
+        String(count),
+      ]);
       gateways.push(gateway);
       contenders.push({ ...(await addTenant(gateway)), name: String(count) });
     }
