@@ -3,8 +3,9 @@ import type { Context } from "../context.ts";
 import { type Ask, ask, type Section } from "../section.ts";
 import type { Contender } from "../stage/contender.ts";
 import { addTenant, type Gateway, type RuntimeName, startGateway } from "../stage/gateway.ts";
-import { type PgbenchRun, runPgbench, type Sample } from "../stage/pgbench.ts";
+import { runPgbench, type Sample } from "../stage/pgbench.ts";
 import { spreadOf } from "../statistics.ts";
+import { connectRepeatedly } from "./connection-rate.ts";
 import { rates, runRounds } from "./rounds.ts";
 
 const counts = [1, 2] as const;
@@ -13,9 +14,20 @@ const mostOfOne = 1.15;
 /** Limits per address are kept, so that what they cost is measured, and reached by nobody. */
 const limits = ["--ip-exempt", "192.0.2.1", "--ip-max-connections", "100000", "--ip-connect-rate", "1000000", "--ip-connect-burst", "1000000"];
 
-const runs: readonly (PgbenchRun & { readonly what: string })[] = [
-  { what: "transactions, simple, 16 clients a worker", protocol: "simple", clients: 16, seconds: 3, tls: false },
-  { what: "connections (`-C`), 4 clients a worker", protocol: "simple", clients: 4, seconds: 2, tls: false, reconnect: true },
+interface Work {
+  readonly what: string;
+  readonly isAsked: boolean;
+  readonly run: (contender: Contender, seconds: number) => Promise<Sample>;
+}
+
+/** Twice the clients for twice the workers, so that each worker has as much to do at a time. */
+const works: readonly Work[] = [
+  {
+    what: "transactions, simple, 16 clients a worker",
+    isAsked: true,
+    run: (contender, seconds) => runPgbench(contender, { protocol: "simple", clients: 16 * Number(contender.name), seconds, tls: false }),
+  },
+  { what: "connections", isAsked: false, run: (contender, seconds) => connectRepeatedly(contender, "no", seconds) },
 ];
 
 export async function measureWorkers(context: Context): Promise<Section> {
@@ -25,16 +37,14 @@ export async function measureWorkers(context: Context): Promise<Section> {
   for (const runtime of context.runtimes) {
     const { contenders, stop } = await startBoth(context, runtime);
     try {
-      for (const { what, ...run } of runs) {
+      for (const { what, isAsked, run } of works) {
         context.say(`workers: ${runtime}, ${what}`);
-        for (const contender of contenders) await runPgbench(contender, { ...run, seconds: 1 }); // backends are logged in from here on
-        const rounds = await runRounds(contenders, context.quick ? 3 : 5, (contender) =>
-          runPgbench(contender, { ...run, clients: run.clients * Number(contender.name) }),
-        );
+        for (const contender of contenders) await run(contender, 1); // backends are logged in from here on
+        const rounds = await runRounds(contenders, context.quick ? 3 : 5, (contender) => run(contender, 3));
         const cpu = contenders.map(({ name }) => cpuOf(rounds[name] ?? []));
         rows.push(...contenders.map(({ name }, i) => [runtime, what, name, rateOf(rates(rounds, name)), String(Math.round(cpu[i] ?? 0))]));
         samples[`${runtime}, ${what}`] = rounds;
-        if (!run.reconnect) asks.push(askOf(runtime, cpu));
+        if (isAsked) asks.push(askOf(runtime, cpu));
       }
     } finally {
       await stop();

@@ -225,11 +225,7 @@ function openMetrics(
 }
 
 /** For the other processes of this installation a worker is an instance with sessions; bans are the first process's. */
-function answerInstances(
-  { sessions }: Listeners,
-  { store, log }: { store: Store; log: ProcessLog },
-  cleanup: Cleanup,
-): void {
+function answerInstances({ sessions }: Listeners, { store, log }: { store: Store; log: ProcessLog }, cleanup: Cleanup): void {
   const instances = new Instances({
     ...{ store, clock, log },
     answer(question) {

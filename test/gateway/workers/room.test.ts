@@ -12,6 +12,7 @@ const cluster = "main";
 /** The pool's side of the bargain, as core/cluster-pool.ts keeps it: clients that all want backends of databases of their own. */
 class ScriptedPool implements GrantedPool {
   onRoom: GrantedPool["onRoom"];
+  roomOf: GrantedPool["roomOf"];
   granted = 0;
   leased = 0;
   closing = 0;
@@ -32,7 +33,7 @@ class ScriptedPool implements GrantedPool {
   countsOf() {
     const [idle, waiting] = [this.idle.length, this.waiting];
     const counts = { open: this.leased + idle, idle, leased: this.leased, closing: this.closing, waiting };
-    return { ...counts, waitingDatabases: Math.min(1, waiting), longestWaitMs: 0 };
+    return { ...counts, waitingDatabases: Math.min(1, waiting), longestWaitMs: 0, refused: 0, evicted: 0 };
   }
 
   longestIdleMs(): number | undefined {
