@@ -19,6 +19,7 @@ import { measureTenantCreation } from "./measure/tenant-creation.ts";
 import { measureTenantsMany } from "./measure/tenants-many.ts";
 import { measureThroughput } from "./measure/throughput.ts";
 import { measureVictim } from "./measure/victim.ts";
+import { measureWorkers } from "./measure/workers.ts";
 import { formatHelp, type Options, parseOptions } from "./options.ts";
 import { renderSvg } from "./plot.ts";
 import { insertBetweenMarks, renderAsks, renderSections } from "./report.ts";
@@ -47,6 +48,7 @@ const measurements: Readonly<Record<string, Measurement>> = {
   fleet: { run: measureFleet, sharesContenders: false },
   "tenants-many": { run: measureTenantsMany, sharesContenders: false },
   victim: { run: measureVictim, sharesContenders: false },
+  workers: { run: measureWorkers, sharesContenders: false },
 };
 
 interface Outcome {

@@ -7,5 +7,6 @@ import manifest from "../package.json" with { type: "json" };
 setBuiltInVersion(manifest.version);
 await main(process.argv.slice(2), {
   up: async (args) => (await import("../gateway/main.ts")).runUp(args),
+  worker: async () => (await import("../gateway/workers/worker.ts")).runWorker(),
   "master-key": async (args) => (await import("../gateway/master-key-command.ts")).runMasterKey(args),
 });

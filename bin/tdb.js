@@ -75,5 +75,6 @@ const load = (path) => import(new URL(`${path}.${ending}`, base).href);
 const { main } = await load("api/cli/main");
 await main(process.argv.slice(2), {
   up: async (args) => (await load("gateway/main")).runUp(args),
+  worker: async () => (await load("gateway/workers/worker")).runWorker(),
   "master-key": async (args) => (await load("gateway/master-key-command")).runMasterKey(args),
 });

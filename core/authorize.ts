@@ -3,7 +3,7 @@ import type { Clock } from "./clock.ts";
 import type { Directory, RouteTarget } from "./directory.ts";
 import { GatewayError } from "./errors.ts";
 import type { Grant, Identity } from "./identity.ts";
-import { credentialGone, isUsable, type LiveDatabases } from "./live.ts";
+import { credentialGone, isUsable, type LiveDatabase, type LiveDatabases } from "./live.ts";
 import { type Credential, type EngineName, type PhysicalDatabase, proxyNames } from "./model.ts";
 import { assertScopeReaches, parseDatabaseName } from "./scope.ts";
 
@@ -23,16 +23,29 @@ export interface AuthorizeDeps {
 export async function authorize(identity: Identity, deps: AuthorizeDeps): Promise<Grant> {
   const target = await reachTarget(identity, deps);
   const database = assertEngine(target, deps.engine);
-  const live = deps.live.enter(identity.projectId, identity.databaseName, target);
+  const entered = deps.live.enter(identity.projectId, identity.databaseName, target);
+  if (!(entered instanceof Promise)) return makeGrant(identity, { ...target, database }, entered, deps.live);
+  const live = await entered;
+  try {
+    // While the place was asked for, what was looked at before may have changed.
+    const now = await reachTarget(identity, deps);
+    return makeGrant(identity, { ...now, database: assertEngine(now, deps.engine) }, live, deps.live);
+  } catch (error) {
+    deps.live.leave(live);
+    throw error;
+  }
+}
+
+function makeGrant(identity: Identity, target: Grant["target"], live: LiveDatabase, all: LiveDatabases): Grant {
   let released = false;
   return {
     identity,
-    target: { ...target, database },
+    target,
     live,
     release() {
       if (released) return;
       released = true;
-      deps.live.leave(live);
+      all.leave(live);
     },
   };
 }

@@ -9,6 +9,17 @@ export interface BanOptions {
   readonly maxBanMs: number;
 }
 
+/** What logins report, and what administrators see and do. */
+export interface Bans {
+  /** Counts one proven wrong secret; its client is told afterwards. @returns true when it brought a ban that nobody has logged yet. */
+  recordFailure(address: string): boolean | Promise<boolean>;
+  recordSuccess(address: string): void;
+  /** Whole seconds left of a ban, rounded up; 0 when not banned. */
+  secondsLeft(address: string): number;
+  list(): { address: string; secondsLeft: number }[];
+  lift(address: string): boolean;
+}
+
 /** Bans older than this no longer double the next one. */
 const memoryMs = 3_600_000;
 const maxAddresses = 100_000;
@@ -21,7 +32,7 @@ interface Record {
   bans: number;
 }
 
-export class BanTracker {
+export class BanTracker implements Bans {
   readonly #clock: Clock;
   #options: BanOptions;
   readonly #shared: SharedCounts | undefined;

@@ -19,12 +19,20 @@ export interface CancelKeyShape {
   readonly secretBytes: number;
 }
 
+/** Keys of open sessions, and the requests that come with them. */
+export interface Cancels {
+  register(session: Cancellable, shape: CancelKeyShape): CancelKey;
+  unregister(key: CancelKey): void;
+  /** Passes a request on to the session it belongs to. @returns false for a wrong key: nothing is done then, and the client is not told. */
+  request(pid: number, secret: Uint8Array): boolean | Promise<boolean>;
+}
+
 interface Entry {
   readonly secret: Uint8Array;
   readonly session: Cancellable;
 }
 
-export class CancelRegistry {
+export class CancelRegistry implements Cancels {
   readonly #crypto: Crypto;
   /** Several servers may each have a process of the same id. */
   readonly #sessions = new Map<number, readonly Entry[]>();
@@ -45,7 +53,6 @@ export class CancelRegistry {
     else this.#sessions.delete(key.pid);
   }
 
-  /** Passes a request on to the session it belongs to. @returns false for a wrong key: nothing is done then, and the client is not told. */
   request(pid: number, secret: Uint8Array): boolean {
     const entry = this.#sessions.get(pid)?.find((each) => this.#crypto.equal(each.secret, secret));
     entry?.session.cancel();

@@ -148,6 +148,8 @@ class SlotLease<B extends PooledBackend> implements Lease<B> {
 
 export class ClusterPool<B extends PooledBackend> {
   readonly #parts: PoolParts<B>;
+  /** Told whenever there is room again or too little of it. */
+  readonly #onRoom: (evicted: boolean) => void;
   readonly #databases = new Map<string, DatabasePool<B>>();
   /** Of all databases, least recently used first. */
   readonly #idle = new LinkedList<Slot<B>>();
@@ -163,8 +165,14 @@ export class ClusterPool<B extends PooledBackend> {
   #granted: number | undefined;
   #closed = false;
 
-  constructor(parts: PoolParts<B>) {
+  constructor(parts: PoolParts<B>, onRoom: (evicted: boolean) => void) {
     this.#parts = parts;
+    this.#onRoom = onRoom;
+  }
+
+  /** For how long the least recently used idle backend has been idle. */
+  get longestIdleMs(): number | undefined {
+    return this.#idle.first && this.#parts.clock.nowMs() - this.#idle.first.idleSinceMs;
   }
 
   get counts(): ClusterCounts {
@@ -278,10 +286,11 @@ export class ClusterPool<B extends PooledBackend> {
     }
     for (;;) {
       const waiter = this.#line.first;
-      if (!waiter || !this.#mayHold(waiter.key.database)) return;
+      if (!waiter || !this.#mayHold(waiter.key.database)) break;
       this.#line.leave(waiter);
       waiter.serve(this.#take(waiter.key));
     }
+    this.#onRoom(false);
   }
 
   #keyFor({ request, keyText }: Asking<B>): KeyPool<B> {
@@ -331,6 +340,7 @@ export class ClusterPool<B extends PooledBackend> {
     if (!oldest) return { freed: undefined };
     this.#leaveIdle(oldest);
     this.#evicted++;
+    this.#onRoom(true);
     return { freed: this.#discard(oldest) };
   }
 
@@ -468,6 +478,7 @@ export class ClusterPool<B extends PooledBackend> {
         signal.removeEventListener("abort", onAbort);
         this.#unuse(key);
         asking.waiter = undefined;
+        this.#onRoom(false);
       };
       const serve = (granted: Slot<B> | Room) => {
         end();
@@ -486,14 +497,18 @@ export class ClusterPool<B extends PooledBackend> {
       signal.addEventListener("abort", onAbort);
       this.#line.enter(waiter);
       asking.waiter = waiter;
+      this.#onRoom(false);
     });
   }
 
   #slotRefused({ displayName }: BackendRequest): GatewayError {
-    const kept = this.#held < this.budget ? ", the rest is kept for databases with fewer" : "";
+    const { budget, connectWaitMs } = this.#parts.options();
+    // Where several processes share the budget, the rest of it is in use by the others.
+    const held = this.#granted === undefined ? this.#held : budget;
+    const kept = held < budget ? ", the rest is kept for databases with fewer" : "";
     return new GatewayError(
       "no_backend_slot",
-      `no database connection became free for "${displayName}" within ${this.#parts.options().connectWaitMs} ms: ${this.#held} of ${this.budget} in use${kept}`,
+      `no database connection became free for "${displayName}" within ${connectWaitMs} ms: ${held} of ${budget} in use${kept}`,
       { hint: "Retry later, or raise backend_budget." },
     );
   }

@@ -3,13 +3,13 @@
  * client to be told. The engine speaks its protocol; every decision and every message is made here, the same for all engines.
  */
 import { assertClientCertificate, assertNotRefused, type JudgeCertificate, redirectFor } from "./authorize.ts";
-import type { BanTracker } from "./ban.ts";
+import type { Bans } from "./ban.ts";
 import type { BytePipe, TlsServerContext } from "./byte-pipe.ts";
 import type { Clock } from "./clock.ts";
 import type { Directory, ProjectKeys, Route } from "./directory.ts";
 import { GatewayError } from "./errors.ts";
 import type { Identity } from "./identity.ts";
-import type { AddressGate, Admission } from "./limit.ts";
+import type { Admission, Gate } from "./limit.ts";
 import { isLoopback } from "./limit.ts";
 import { isUsable } from "./live.ts";
 import type { Log } from "./log.ts";
@@ -32,8 +32,8 @@ export interface RedirectEngine {
 export interface DoormanDeps {
   readonly clock: Clock;
   readonly log: Log;
-  readonly gate: AddressGate;
-  readonly bans: BanTracker;
+  readonly gate: Gate;
+  readonly bans: Bans;
   readonly sessions: SessionRegistry;
   readonly directory: Directory;
   readonly secrets: Secrets;
@@ -178,7 +178,7 @@ export class Visit {
   async verifySecret(user: string, secret: string, databaseName: string): Promise<Identity> {
     this.#session.describe(printable(user), printable(databaseName));
     const credential = await this.#deps.findCredential(this.#deps.secrets.lookupHash(secret));
-    if (credential?.projectId !== user || !this.#isGood(credential, secret)) throw this.#fail(user);
+    if (credential?.projectId !== user || !this.#isGood(credential, secret)) throw await this.#fail(user);
     return await this.#succeed(credential, databaseName);
   }
 
@@ -189,7 +189,7 @@ export class Visit {
   async verifySecretOnly(user: string, secret: string): Promise<Identity> {
     this.#session.describe(printable(user), "");
     const credential = await this.#deps.findCredential(this.#deps.secrets.lookupHash(secret));
-    if (!credential || !this.#isGood(credential, secret)) throw this.#fail(user);
+    if (!credential || !this.#isGood(credential, secret)) throw await this.#fail(user);
     return await this.#succeed(credential, "");
   }
 
@@ -205,7 +205,7 @@ export class Visit {
     this.#session.describe(printable(user), printable(databaseName));
     const route = isProjectId(user) ? await this.#deps.directory.findRoute(user, parseDatabaseName(databaseName) ? databaseName : "") : undefined;
     const found = route && findMatch(route, matches, this.#deps.clock.wallMs());
-    if (!found) throw this.#fail(user);
+    if (!found) throw await this.#fail(user);
     return { identity: await this.#succeed(found.credential, databaseName), verifier: found.verifier };
   }
 
@@ -265,9 +265,9 @@ export class Visit {
     return identity;
   }
 
-  #fail(user: string): GatewayError {
+  async #fail(user: string): Promise<GatewayError> {
     const { bans, log } = this.#deps;
-    if (!this.#admission.exempt && bans.recordFailure(this.#admission.addressKey)) {
+    if (!this.#admission.exempt && (await bans.recordFailure(this.#admission.addressKey))) {
       log.write("warn", "address banned", { address: this.#admission.addressKey, seconds: bans.secondsLeft(this.#admission.addressKey) });
     }
     const refusal = new GatewayError("auth_failed", `password authentication failed for user "${printable(user)}"`);

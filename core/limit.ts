@@ -17,6 +17,14 @@ export interface AddressLimits {
   readonly repliesPerMin?: number;
 }
 
+/** Who decides about new connections. */
+export interface Gate {
+  /** Counts a connection in. Always to be released. */
+  admit(address: string): Admission;
+  /** Counts a cancel request with a wrong key. @returns false when there were too many of them within a second. */
+  allowWrongCancel(admission: Admission): boolean | Promise<boolean>;
+}
+
 /** The answer to a new connection. A refusal is told after the start-up packet, so that drivers show it. */
 export interface Admission {
   readonly refusal: GatewayError | undefined;
@@ -25,7 +33,9 @@ export interface Admission {
   /** Counted key of the address: IPv6 by /64. */
   readonly addressKey: string;
   readonly exempt: boolean;
-  /** The connection as it is to be served: one refused too often gets no TLS handshake any more. */
+  /** False for one refused too often: it gets no TLS handshake any more. */
+  readonly isTold: boolean;
+  /** The connection as it is to be served. */
   pipe(socket: BytePipe): BytePipe;
   /** It was no login: it does not count against the connect rate. */
   refund(): void;
@@ -40,6 +50,11 @@ const defaultRepliesPerMin = 300;
 const nothing = () => undefined;
 const itself = (socket: BytePipe) => socket;
 
+/** Of an address that no limit applies to. */
+export function admitExempt(addressKey: string): Admission {
+  return { refusal: undefined, shared: undefined, addressKey, exempt: true, isTold: true, pipe: itself, refund: nothing, release: nothing };
+}
+
 interface AddressState {
   connections: number;
   tokens: number;
@@ -49,7 +64,7 @@ interface AddressState {
   cancelsSinceMs: number;
 }
 
-export class AddressGate {
+export class AddressGate implements Gate {
   readonly #clock: Clock;
   readonly #bans: BanTracker;
   readonly #shared: SharedCounts | undefined;
@@ -70,12 +85,9 @@ export class AddressGate {
     this.#stop = clock.every(10_000, () => this.#forgetIdle());
   }
 
-  /** Counts a connection in. Always to be released. */
   admit(address: string): Admission {
     const addressKey = limitKey(address);
-    if (address === "" || this.#exempt(address)) {
-      return { refusal: undefined, shared: undefined, addressKey, exempt: true, pipe: itself, refund: nothing, release: nothing };
-    }
+    if (address === "" || this.#exempt(address)) return admitExempt(addressKey);
     const state = this.#state(addressKey);
     const refusal = this.#check(addressKey, state);
     state.connections++;
@@ -87,6 +99,7 @@ export class AddressGate {
       shared,
       addressKey,
       exempt: false,
+      isTold,
       pipe: isTold ? itself : (socket) => new PlainOnlyPipe(socket, this.#replies),
       refund: () => {
         if (refusal) return;
@@ -107,7 +120,6 @@ export class AddressGate {
     return this.#states.size;
   }
 
-  /** Counts a cancel request with a wrong key. @returns false when there were too many of them within a second. */
   allowWrongCancel(admission: Admission): boolean {
     if (admission.exempt) return true;
     const state = this.#state(admission.addressKey);

@@ -25,12 +25,37 @@ export interface LiveSession {
   leave(error: GatewayError): void;
 }
 
+/** Places under `max_connections`, counted for all processes that let clients in. */
+export interface Places {
+  /** @returns false when `limit` of the database's are taken. */
+  take(database: string, limit: number): boolean | Promise<boolean>;
+  give(database: string): void;
+}
+
+/** Those of this process, where no other lets clients in. */
+export class OwnPlaces implements Places {
+  readonly #taken = new Map<string, number>();
+
+  take(database: string, limit: number): boolean {
+    const taken = this.#taken.get(database) ?? 0;
+    if (taken >= limit) return false;
+    this.#taken.set(database, taken + 1);
+    return true;
+  }
+
+  give(database: string): void {
+    const left = (this.#taken.get(database) ?? 0) - 1;
+    if (left > 0) this.#taken.set(database, left);
+    else this.#taken.delete(database);
+  }
+}
+
 /** One (project, database name) that at least one session uses. */
 export class LiveDatabase {
   readonly projectId: string;
   readonly databaseName: string;
   target: RouteTarget;
-  /** Sessions counted against `max_connections`, including those still logging in to a backend. */
+  /** Sessions of this process on it, including those that have no place or backend yet. */
   connections = 0;
   readonly sessions: Set<LiveSession> = new Set();
 
@@ -50,33 +75,51 @@ export class LiveDatabases {
   readonly #directory: Directory;
   readonly #clock: Clock;
   readonly #log: Log;
+  readonly #places: Places;
   readonly #byKey = new Map<string, LiveDatabase>();
   readonly #stop: () => void;
 
-  constructor(directory: Directory, clock: Clock, log: Log) {
+  constructor(directory: Directory, clock: Clock, log: Log, places: Places = new OwnPlaces()) {
     this.#directory = directory;
     this.#clock = clock;
     this.#log = log;
+    this.#places = places;
     this.#stop = clock.every(1000, () => this.#endExpired());
   }
 
-  /** Takes a place under `max_connections`. @throws {GatewayError} max_connections. Give it back with `leave`. */
-  enter(projectId: string, databaseName: string, target: RouteTarget): LiveDatabase {
-    const key = `${projectId}\0${databaseName}`;
-    const live = this.#byKey.get(key) ?? new LiveDatabase(projectId, databaseName, target);
+  /**
+   * Takes a place under `max_connections`. Give it back with `leave`. A promise where others are asked: what is live hears of changes
+   * meanwhile, the caller does not.
+   * @throws {GatewayError} max_connections, or rejects with it.
+   */
+  enter(projectId: string, databaseName: string, target: RouteTarget): LiveDatabase | Promise<LiveDatabase> {
     const limit = target.settings.max_connections;
-    if (live.connections >= limit) {
-      throw new GatewayError("max_connections", `too many connections for database "${databaseName}" (max_connections = ${limit})`);
-    }
+    const key = liveKey(projectId, databaseName);
+    const live = this.#byKey.get(key) ?? new LiveDatabase(projectId, databaseName, target);
     live.target = target;
     live.connections++;
     this.#byKey.set(key, live);
-    return live;
+    const seat = (isFree: boolean) => {
+      if (isFree) return live;
+      this.#forget(live);
+      throw new GatewayError("max_connections", `too many connections for database "${databaseName}" (max_connections = ${limit})`);
+    };
+    const taken = this.#places.take(key, limit);
+    if (typeof taken === "boolean") return seat(taken);
+    return taken.then(seat, (error) => {
+      this.#forget(live);
+      throw error;
+    });
   }
 
   leave(live: LiveDatabase): void {
+    this.#places.give(liveKey(live.projectId, live.databaseName));
+    this.#forget(live);
+  }
+
+  #forget(live: LiveDatabase): void {
     live.connections--;
-    const key = `${live.projectId}\0${live.databaseName}`;
+    const key = liveKey(live.projectId, live.databaseName);
     if (live.connections === 0 && this.#byKey.get(key) === live) this.#byKey.delete(key);
   }
 
@@ -133,6 +176,10 @@ export class LiveDatabases {
       }
     }
   }
+}
+
+function liveKey(projectId: string, databaseName: string): string {
+  return `${projectId}\0${databaseName}`;
 }
 
 function isTouched(live: LiveDatabase, change: Change | undefined): boolean {

@@ -117,6 +117,13 @@ export class Pool<B extends PooledBackend> {
   readonly #clusters = new Map<string, ClusterPool<B>>();
   readonly #stopSweep: () => void;
   #closed = false;
+  /**
+   * Called when a client of the cluster waits, or has stopped waiting; when room has come free; and when there was so little that an idle
+   * backend was `evicted` for another. For whoever passes parts of a budget around; must not throw.
+   */
+  onRoom: ((clusterId: string, evicted: boolean) => void) | undefined;
+  /** What a cluster is granted when it is first used; the whole budget without it. */
+  roomOf: ((clusterId: string) => number) | undefined;
 
   constructor(dialer: BackendDialer<B>, clock: Clock, log: Log, options: PoolOptions) {
     this.#clock = clock;
@@ -169,6 +176,16 @@ export class Pool<B extends PooledBackend> {
     return new Map([...this.#clusters].map(([id, { counts }]) => [id, counts]));
   }
 
+  /** For how long the cluster's least recently used idle backend has been idle; undefined where none is. */
+  longestIdleMs(clusterId: string): number | undefined {
+    return this.#clusters.get(clusterId)?.longestIdleMs;
+  }
+
+  /** Of one cluster, used or not. */
+  countsOf(clusterId: string): ClusterCounts {
+    return this.#cluster(clusterId).counts;
+  }
+
   /** Closes idle backends now, and leased ones as they come back. */
   close(): void {
     this.#closed = true;
@@ -179,9 +196,10 @@ export class Pool<B extends PooledBackend> {
   #cluster(id: string): ClusterPool<B> {
     let cluster = this.#clusters.get(id);
     if (!cluster) {
-      cluster = new ClusterPool(this.#parts);
+      cluster = new ClusterPool(this.#parts, (evicted) => this.onRoom?.(id, evicted));
       if (this.#closed) cluster.close();
       this.#clusters.set(id, cluster);
+      if (this.roomOf) cluster.grant(this.roomOf(id));
     }
     return cluster;
   }

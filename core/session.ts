@@ -2,14 +2,14 @@
  * The data path: one client connection from its first byte to its close.
  * accept → IP ban and limits → TLS → startup → authenticate → authorize → lease a backend → relay with policies → release.
  */
-import type { BanTracker } from "./ban.ts";
+import type { Bans } from "./ban.ts";
 import type { BytePipe } from "./byte-pipe.ts";
-import type { CancelKey, CancelRegistry } from "./cancel.ts";
+import type { CancelKey, Cancels } from "./cancel.ts";
 import type { Clock } from "./clock.ts";
 import type { EngineLease, FullEngine, LoginRequest } from "./engine.ts";
 import { GatewayError } from "./errors.ts";
 import type { Grant } from "./identity.ts";
-import type { AddressGate } from "./limit.ts";
+import type { Gate } from "./limit.ts";
 import type { Log } from "./log.ts";
 import { PipeClosedError } from "./pipe-reader.ts";
 import type { Session, SessionRegistry } from "./session-registry.ts";
@@ -18,10 +18,10 @@ import type { Tracer } from "./tracing.ts";
 export interface SessionDeps {
   readonly clock: Clock;
   readonly log: Log;
-  readonly gate: AddressGate;
-  readonly bans: BanTracker;
+  readonly gate: Gate;
+  readonly bans: Bans;
   readonly sessions: SessionRegistry;
-  readonly cancels: CancelRegistry;
+  readonly cancels: Cancels;
   readonly tracer?: Tracer | undefined;
 }
 
@@ -47,7 +47,7 @@ export async function runSession<Login extends LoginRequest, Lease extends Engin
     });
     if (login.type === "cancel") {
       admission.refund();
-      if (deps.cancels.request(login.pid, login.secret) || deps.gate.allowWrongCancel(admission)) client.end();
+      if ((await deps.cancels.request(login.pid, login.secret)) || (await deps.gate.allowWrongCancel(admission))) client.end();
       else client.destroy();
       return;
     }
@@ -81,8 +81,9 @@ export async function runSession<Login extends LoginRequest, Lease extends Engin
     if (end.error) deps.log.write(end.error.refusal.log, "session ended", { ...session.logFields(), reason: end.error.message });
   } catch (error) {
     trace?.end(error instanceof GatewayError ? error.kind : error instanceof PipeClosedError ? "client_left" : "internal_error");
+    // Counted before it is told, so that whoever has been told of it finds it counted.
+    if (!admission.exempt && error instanceof GatewayError && error.kind === "auth_failed") await countFailure(admission.addressKey, deps);
     refuse(client, engine, error, session, deps);
-    if (!admission.exempt && error instanceof GatewayError && error.kind === "auth_failed") countFailure(admission.addressKey, deps);
   } finally {
     trace?.end();
     if (cancelKey) deps.cancels.unregister(cancelKey);
@@ -93,8 +94,8 @@ export async function runSession<Login extends LoginRequest, Lease extends Engin
   }
 }
 
-function countFailure(addressKey: string, deps: SessionDeps): void {
-  if (!deps.bans.recordFailure(addressKey)) return;
+async function countFailure(addressKey: string, deps: SessionDeps): Promise<void> {
+  if (!(await deps.bans.recordFailure(addressKey))) return;
   deps.log.write("warn", "address banned", { address: addressKey, seconds: deps.bans.secondsLeft(addressKey) });
 }
 

@@ -60,6 +60,14 @@ export const settings = {
   mongo_port: { type: "port", default: 27017, reload: false, help: "MongoDB listener." },
   redis_port: { type: "port", default: 6379, reload: false, help: "Redis listener." },
   api_port: { type: "port", default: 9876, reload: false, help: "Management API and dashboard, HTTP." },
+  workers: {
+    type: "int",
+    default: 1,
+    min: 0,
+    max: 256,
+    reload: false,
+    help: "Processes that serve clients; 0 = one for each core. With 1 the gateway is one process, otherwise there is one more that keeps everything else.",
+  },
   public_host: { type: "string", default: "localhost", reload: true, help: "Host name shown in connection strings; also a name of the certificate." },
   public_pg_port: {
     type: "remote port",

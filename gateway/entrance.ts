@@ -1,14 +1,16 @@
 /** What all listeners share: who may come in, who is in, and what is known of databases and credentials. */
-import { BanTracker } from "../core/ban.ts";
+import { type Bans, BanTracker } from "../core/ban.ts";
+import type { BytePipe } from "../core/byte-pipe.ts";
 import type { Clock } from "../core/clock.ts";
 import type { Config } from "../core/config.ts";
 import { Directory, type RouteSource } from "../core/directory.ts";
-import { AddressGate } from "../core/limit.ts";
+import { AddressGate, type Gate } from "../core/limit.ts";
 import type { Log } from "../core/log.ts";
 import type { Secrets } from "../core/secrets.ts";
 import { SessionRegistry } from "../core/session-registry.ts";
 import { ProxyDoor } from "./proxy-door.ts";
 import { RedisCounts } from "./redis-counts.ts";
+import type { KeeperLink } from "./workers/keeper-link.ts";
 
 export interface EntranceDeps {
   readonly config: Config;
@@ -16,6 +18,8 @@ export interface EntranceDeps {
   readonly log: Log;
   readonly secrets: Secrets;
   readonly routes: RouteSource;
+  /** In a worker: who decides instead of this process. */
+  readonly keeper?: KeeperLink | undefined;
 }
 
 /** A ban raised on one port holds on the others, and a connection counts wherever it came in. */
@@ -26,32 +30,46 @@ export class Entrance {
   readonly routes: RouteSource;
   /** Undefined where this instance counts for itself. */
   readonly shared: RedisCounts | undefined;
-  readonly bans: BanTracker;
-  readonly gate: AddressGate;
+  readonly keeper: KeeperLink | undefined;
+  readonly bans: Bans;
+  readonly #own: { readonly bans: BanTracker; readonly gate: AddressGate };
   readonly sessions: SessionRegistry;
   readonly door: ProxyDoor;
   readonly directory: Directory;
   /** As of the last reload. */
   config: Config;
 
-  constructor({ config, clock, log, secrets, routes }: EntranceDeps) {
+  constructor({ config, clock, log, secrets, routes, keeper }: EntranceDeps) {
     this.config = config;
     this.clock = clock;
     this.log = log;
     this.secrets = secrets;
     this.routes = routes;
-    this.shared = this.#connectShared();
-    this.bans = new BanTracker(clock, banOptions(config), this.shared);
-    this.gate = new AddressGate(clock, this.bans, addressLimits(config), this.shared);
+    this.keeper = keeper;
+    this.shared = keeper ? undefined : this.#connectShared();
+    const bans = new BanTracker(clock, banOptions(config), this.shared);
+    this.#own = { bans, gate: new AddressGate(clock, bans, addressLimits(config), this.shared) };
+    this.bans = keeper?.bans ?? bans;
     this.sessions = new SessionRegistry(clock, () => secrets.randomHex(6), sessionTimeouts(config));
     this.door = new ProxyDoor(clock, log, doorOptions(config));
     this.directory = new Directory(routes, clock);
   }
 
+  /** What decides about connections to this process, and about those to its workers. */
+  get gate(): Gate {
+    return this.#own.gate;
+  }
+
+  /** Runs a connection with the gate that decides about it, once it is known whose it is. */
+  enter(pipe: BytePipe, run: (pipe: BytePipe, gate: Gate) => void): void {
+    this.door.enter(pipe, (client) => (this.keeper ? this.keeper.enter(client, run) : run(client, this.gate)));
+  }
+
   reload(config: Config): void {
     this.config = config;
-    this.bans.reload(banOptions(config));
-    this.gate.reload(addressLimits(config));
+    this.#own.bans.reload(banOptions(config));
+    this.#own.gate.reload(addressLimits(config));
+    this.keeper?.reload(config["ip.exempt"]);
     this.shared?.reload({ bans: banOptions(config), limits: addressLimits(config) });
     this.sessions.reload(sessionTimeouts(config));
     this.door.reload(doorOptions(config));
@@ -60,7 +78,7 @@ export class Entrance {
   stop(): void {
     this.sessions.stop();
     this.door.stop();
-    this.gate.stop();
+    this.#own.gate.stop();
     void this.shared?.stop();
   }
 
@@ -74,7 +92,7 @@ export class Entrance {
       log,
       options: { bans: banOptions(config), limits: addressLimits(config) },
       onBan: (address, seconds) => {
-        if (this.bans.impose(address, seconds)) log.write("warn", "address banned", { address, seconds });
+        if (this.#own.bans.impose(address, seconds)) log.write("warn", "address banned", { address, seconds });
       },
     });
   }

@@ -14,6 +14,12 @@ export interface LogOptions {
   readonly write?: (line: string) => void;
 }
 
+/** What `auto` means for this process. */
+export function logFormat(format: "auto" | "json" | "pretty"): "json" | "pretty" {
+  if (format !== "auto") return format;
+  return process.stderr.isTTY ? "pretty" : "json";
+}
+
 type Line = LogFields & { readonly level: LogLevel; readonly time: string; readonly event: string };
 
 export function createLog(options: LogOptions): ProcessLog {

@@ -7,7 +7,7 @@ import { parseUpArguments } from "./config/arguments.ts";
 import { formatHelp } from "./config/describe.ts";
 import { loadConfig, reloadConfig } from "./config/load.ts";
 import { type Credentials, ensureFirstProject } from "./first-start.ts";
-import { createLog, type ProcessLog } from "./log.ts";
+import { createLog, logFormat, type ProcessLog } from "./log.ts";
 import { detectRuntime, type Runtime } from "./runtime/runtime.ts";
 import { type Gateway, startGateway } from "./start.ts";
 import { StartupError } from "./startup-error.ts";
@@ -57,11 +57,6 @@ async function serve(config: Config, flags: Readonly<Record<string, string>>, ru
 /** Everything has been stopped: a timer or socket that a library left behind must not keep the process. */
 function endSoon(runtime: Runtime, code: number): void {
   setTimeout(() => runtime.exit(code), 1000).unref();
-}
-
-function logFormat(format: Config["log.format"]): "json" | "pretty" {
-  if (format !== "auto") return format;
-  return process.stderr.isTTY ? "pretty" : "json";
 }
 
 /** The first signal drains, a second one does not wait any longer. */

@@ -14,11 +14,11 @@ export interface OpenPort {
 /** @throws {StartupError} naming `option`, such as --pg-port, or --host. */
 export async function openPort(
   runtime: Runtime,
-  at: { readonly option: string; readonly host: string; readonly port: number },
+  at: { readonly option: string; readonly host: string; readonly port: number; readonly shared?: boolean | undefined },
   onConnection: (pipe: BytePipe) => void,
 ): Promise<Listener> {
   try {
-    return await runtime.listen({ host: at.host, port: at.port, onConnection });
+    return await runtime.listen({ host: at.host, port: at.port, reusePort: at.shared ?? false, onConnection });
   } catch (error) {
     throw listenError(at.option, at.host, at.port, error);
   }

@@ -1,9 +1,10 @@
 /** The PostgreSQL listener with what only it has behind it: pool, relay engine, cancel keys, live settings. */
-import type { TlsServerContext } from "../core/byte-pipe.ts";
+import type { BytePipe, TlsServerContext } from "../core/byte-pipe.ts";
 import { CancelRegistry } from "../core/cancel.ts";
 import type { Config } from "../core/config.ts";
 import type { ControlPlane } from "../core/control-plane.ts";
 import type { Change } from "../core/directory.ts";
+import type { Gate } from "../core/limit.ts";
 import { LiveDatabases } from "../core/live.ts";
 import type { Log } from "../core/log.ts";
 import type { Metric } from "../core/metrics.ts";
@@ -27,7 +28,7 @@ import { isTrusted } from "./tls/client-trust.ts";
 export interface PgListenerDeps {
   readonly entrance: Entrance;
   readonly runtime: Runtime;
-  readonly control: ControlPlane;
+  readonly control: Pick<ControlPlane, "getTenant">;
   readonly tls: TlsServerContext;
   /** Of all listeners; filled in as they open. */
   readonly ports: Partial<Record<EngineName, number>>;
@@ -38,12 +39,18 @@ export interface PgListenerDeps {
   readonly queries: QueryLog;
   /** Says who asks this listener's sessions to wait. */
   onHolds(handler: HoldHandler | undefined): void;
+  /** The pool is made, and nothing lent yet: for whoever grants it its room. */
+  readonly onPool?: (pool: Pool<PostgresBackend>) => void;
+  /** In a worker, more than one process accepts on the port. */
+  readonly sharesPort?: boolean;
   /** Sets back what a native role may change of itself. */
   restoreRole(database: PhysicalDatabase, role: Role): Promise<void>;
   restoreAlteredRole(database: PhysicalDatabase, role: Role): Promise<void>;
 }
 
 export interface PgListener extends OpenPort {
+  /** Passes a cancel request on to a session of this process. @returns false when none has this key. */
+  cancel(pid: number, secret: Uint8Array): boolean;
   poolCounts(): PoolCounts;
   clusterCounts(): ReadonlyMap<string, ClusterCounts>;
   readonly poolMetrics: readonly Metric[];
@@ -53,9 +60,10 @@ export interface PgListener extends OpenPort {
 /** @throws {StartupError} naming --pg-port when it cannot be listened on. */
 export async function openPgListener(deps: PgListenerDeps): Promise<PgListener> {
   const { entrance, runtime, tls } = deps;
-  const { clock, log, secrets, routes, gate, bans, sessions, directory, config } = entrance;
-  const cancels = new CancelRegistry(runtime.crypto);
-  const live = new LiveDatabases(directory, clock, log);
+  const { clock, log, secrets, routes, bans, sessions, directory, config, keeper } = entrance;
+  const ownCancels = new CancelRegistry(runtime.crypto);
+  const cancels = keeper?.cancels(ownCancels) ?? ownCancels;
+  const live = new LiveDatabases(directory, clock, log, keeper?.places);
   const restoreRole = (request: BackendRequest) => deps.restoreRole(request.database, request.role);
   const plainDialer = createPostgresDialer({
     secrets,
@@ -70,6 +78,7 @@ export async function openPgListener(deps: PgListenerDeps): Promise<PgListener> 
     clock,
   });
   const pool = new Pool(dialer, clock, log, poolOptions(config));
+  deps.onPool?.(pool);
   const unsubscribe = routes.onChange((change) => {
     void live.apply(change);
     if (change?.schemaChanged) {
@@ -102,15 +111,14 @@ export async function openPgListener(deps: PgListenerDeps): Promise<PgListener> 
     traffic: sessions.metrics.traffic,
     queries: deps.queries,
   });
-  const at = { option: "--pg-port", host: config.host, port: config.pg_port };
-  const sessionDeps = { clock, log, gate, bans, sessions, cancels, tracer: deps.tracer };
-  const listener = await openPort(runtime, at, (pipe) => entrance.door.enter(pipe, (client) => void runSession(client, engine, sessionDeps))).catch(
-    (error) => {
-      stop();
-      throw error;
-    },
-  );
+  const at = { option: "--pg-port", host: config.host, port: config.pg_port, shared: deps.sharesPort };
+  const run = (client: BytePipe, gate: Gate) => void runSession(client, engine, { clock, log, gate, bans, sessions, cancels, tracer: deps.tracer });
+  const listener = await openPort(runtime, at, (pipe) => entrance.enter(pipe, run)).catch((error) => {
+    stop();
+    throw error;
+  });
   return {
+    cancel: (pid, secret) => ownCancels.request(pid, secret),
     port: listener.port,
     poolCounts: () => pool.counts(),
     clusterCounts: () => pool.countsByCluster(),
@@ -135,7 +143,7 @@ async function refreshAtRest(change: Change, live: LiveDatabases): Promise<void>
 }
 
 /** After a deployment: plans made before it must not be met again. */
-async function retireBackends(change: Change, pool: Pool<PostgresBackend>, control: ControlPlane, log: Log): Promise<void> {
+async function retireBackends(change: Change, pool: Pool<PostgresBackend>, control: PgListenerDeps["control"], log: Log): Promise<void> {
   if (change.tenantId === undefined) return;
   try {
     const tenant = await control.getTenant(change.projectId, change.tenantId);

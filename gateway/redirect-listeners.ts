@@ -1,7 +1,8 @@
 /** The listeners that authenticate, detect and redirect: one line of the registry each. */
-import type { TlsServerContext } from "../core/byte-pipe.ts";
+import type { BytePipe, TlsServerContext } from "../core/byte-pipe.ts";
 import { flagName } from "../core/config.ts";
 import { type DoormanDeps, type RedirectEngine, runVisit } from "../core/doorman.ts";
+import type { Gate } from "../core/limit.ts";
 import type { EngineName } from "../core/model.ts";
 import { createMongoEngine } from "../engines/mongodb/engine.ts";
 import { createMysqlEngine } from "../engines/mysql/engine.ts";
@@ -27,6 +28,7 @@ export interface RedirectListenersDeps {
   readonly runtime: Runtime;
   readonly tls: TlsServerContext;
   readonly lookup: CredentialLookup;
+  readonly sharesPort?: boolean | undefined;
   /** Of all listeners, PostgreSQL's included; filled in as they open. */
   readonly ports: Partial<Record<EngineName, number>>;
 }
@@ -39,19 +41,19 @@ export async function openRedirectListeners(deps: RedirectListenersDeps, opened:
   for (const { port, create } of registry) {
     if (config[port] < 0) continue;
     const engine: RedirectEngine = create();
-    const at = { option: `--${flagName(port)}`, host: config.host, port: config[port] };
-    const listener = await openPort(runtime, at, (pipe) => entrance.door.enter(pipe, (client) => void runVisit(client, engine, doorman)));
+    const at = { option: `--${flagName(port)}`, host: config.host, port: config[port], shared: deps.sharesPort };
+    const run = (client: BytePipe, gate: Gate) => void runVisit(client, engine, { ...doorman, gate });
+    const listener = await openPort(runtime, at, (pipe) => entrance.enter(pipe, run));
     opened.push(listener);
     ports[engine.name] = listener.port;
   }
 }
 
-function doormanDeps({ entrance, tls, lookup, ports }: RedirectListenersDeps): DoormanDeps {
-  const { clock, log, gate, bans, sessions, directory, secrets } = entrance;
+function doormanDeps({ entrance, tls, lookup, ports }: RedirectListenersDeps): Omit<DoormanDeps, "gate"> {
+  const { clock, log, bans, sessions, directory, secrets } = entrance;
   return {
     clock,
     log,
-    gate,
     bans,
     sessions,
     directory,

@@ -20,6 +20,8 @@ export interface ServerTarget {
   /** For backends of the data path. */
   readonly address: ClusterAddress;
   readonly serverVersion: string;
+  /** Undefined for a server of somebody else's. */
+  readonly embedded: EmbeddedAddress | undefined;
   /** Gives our own server's superuser the password of another master key. Undefined for a server of somebody else's. */
   readonly setSuperuserPassword: ((keys: MasterKeys) => Promise<void>) | undefined;
   /** Resolves with the reason when the embedded server has ended; never for a server of somebody else's. */
@@ -34,7 +36,12 @@ export interface ServerTargetOptions {
   readonly masterKeys: MasterKeys;
   readonly log: Log;
   readonly backendBudget: number;
+  /** Processes that serve clients. */
+  readonly workers: number;
 }
+
+/** Most that one has beside its backends: to the control store, and as the administrator. */
+const connectionsPerWorker = 10;
 
 /** @throws {StartupError} naming --data-dir or --database-url. */
 export async function openServer(options: ServerTargetOptions, cleanup: Cleanup): Promise<ServerTarget> {
@@ -46,20 +53,35 @@ async function openEmbedded(options: ServerTargetOptions, cleanup: Cleanup): Pro
   const passwordOf = (key: Uint8Array) => toHex(new Secrets(secrets.crypto, key).derive("embedded-superuser"));
   const superuserPassword = passwordOf(masterKeys.current);
   const previousPassword = masterKeys.previous && passwordOf(masterKeys.previous);
-  // Room for the budget, the control plane's own connections and those PostgreSQL reserves.
-  const maxConnections = options.backendBudget + 60;
+  // Room for the budget, the control plane's own connections, those of workers and those PostgreSQL reserves.
+  const maxConnections = options.backendBudget + 60 + (options.workers > 1 ? options.workers * connectionsPerWorker : 0);
   const server = await startEmbedded({ dataDir, superuserPassword, previousPassword, log, binDir, maxConnections });
   cleanup.add("embedded PostgreSQL", () => server.stop());
-  const connection = { ...server.connection, password: () => toHex(secrets.derive("embedded-superuser")) };
-  const socketDir = connection.socketDir as string;
-  const store = { host: socketDir, port: connection.port, user: connection.user, password: connection.password, database: "postgres" };
+  const at = { socketDir: server.connection.socketDir as string, port: server.connection.port, user: server.connection.user };
+  const targets = embeddedTargets(at, secrets);
   return {
-    cluster: connection,
-    store,
-    address: { connect: { path: join(socketDir, `.s.PGSQL.${connection.port}`) }, tls: undefined },
-    serverVersion: await readVersion(store),
-    setSuperuserPassword: (keys) => setSuperuserPassword(connection, passwordOf(keys.current)),
+    ...targets,
+    embedded: at,
+    serverVersion: await readVersion(targets.store),
+    setSuperuserPassword: (keys) => setSuperuserPassword(targets.cluster, passwordOf(keys.current)),
     ended: server.ended,
+  };
+}
+
+/** Where the embedded server listens, and as whom the gateway logs in. */
+export interface EmbeddedAddress {
+  readonly socketDir: string;
+  readonly port: number;
+  readonly user: string;
+}
+
+/** How to reach the embedded server, for whoever has the master key. */
+export function embeddedTargets(at: EmbeddedAddress, secrets: Secrets): Pick<ServerTarget, "cluster" | "store" | "address"> {
+  const password = () => toHex(secrets.derive("embedded-superuser"));
+  return {
+    cluster: { ...at, password },
+    store: { host: at.socketDir, port: at.port, user: at.user, password, database: "postgres" },
+    address: { connect: { path: join(at.socketDir, `.s.PGSQL.${at.port}`) }, tls: undefined },
   };
 }
 
@@ -80,6 +102,7 @@ export async function openExisting(url: string, option: string): Promise<ServerT
     store,
     address: addressOf(parsed, ssl),
     serverVersion,
+    embedded: undefined,
     setSuperuserPassword: undefined,
     ended: new Promise(() => undefined),
   };

@@ -15,11 +15,12 @@ import { createPostgresDesign } from "../engines/postgres/admin/design.ts";
 import { openBackups } from "./backups/open.ts";
 import { Cleanup } from "./cleanup.ts";
 import { Clusters } from "./clusters/clusters.ts";
-import type { ClusterServer } from "./clusters/connection.ts";
+import { openConfigured } from "./clusters/configured.ts";
 import { manageClusters } from "./clusters/manage.ts";
 import { createControlPlane } from "./control/control-plane.ts";
 import { makeDataDir } from "./data-dir.ts";
 import { closeWithin, Doors } from "./doors.ts";
+import { Entrance } from "./entrance.ts";
 import { clientAddress } from "./forwarded.ts";
 import { createImports } from "./imports/imports.ts";
 import { type Listeners, openListeners } from "./listeners.ts";
@@ -34,16 +35,15 @@ import { openQueryLog } from "./query-log/open.ts";
 import { Rekeying } from "./rekey.ts";
 import type { Runtime } from "./runtime/runtime.ts";
 import { readForeignSchema } from "./schemas/read-foreign.ts";
-import { openExisting, openServer, type ServerTarget } from "./server-target.ts";
+import { openServer, type ServerTarget } from "./server-target.ts";
 import { ServerVersions } from "./server-versions.ts";
 import { createSqlDialer } from "./sql-dialer.ts";
 import { StartupError } from "./startup-error.ts";
 import { CredentialLookup } from "./store/credential-lookup.ts";
 import { openStore, type Store } from "./store/store.ts";
-import { ensureCertificates, loadCertificates } from "./tls/certificates.ts";
-import { type CertificateWatch, watchCertificates } from "./tls/watch.ts";
-import { createWireTls, type WireTls } from "./tls/wire-tls.ts";
+import { openTls } from "./tls/open.ts";
 import { openTracing } from "./tracing/open.ts";
+import { countWorkers, openWorkers } from "./workers/worker-group.ts";
 
 export interface StartOptions {
   readonly config: Config;
@@ -71,8 +71,6 @@ export interface Gateway {
   /** Stops accepting, lets transactions and API requests finish for `graceMs`, then stops everything. A second call, with 0, ends the waiting. */
   stop(graceMs: number): Promise<void>;
 }
-
-const firstCluster = "main";
 
 /** @throws {StartupError} naming the option at fault; nothing is left running then. */
 export async function startGateway(options: StartOptions): Promise<Gateway> {
@@ -102,10 +100,11 @@ async function assemble(options: StartOptions, cleanup: Cleanup): Promise<Gatewa
     {
       ...{ databaseUrl: config.database_url, embeddedBinDir: config.embedded_bin_dir },
       ...{ dataDir: config.data_dir, secrets, masterKeys, log, backendBudget: config.backend_budget },
+      workers: countWorkers(config),
     },
     cleanup,
   );
-  const configured = await openClusters(config, server);
+  const configured = await openConfigured(config, server);
   const store = await openControlStore(server, options, cleanup);
   const clusterRules = () => ({ allowPrivate: true, allow: inForce().cluster_allow_addresses, setting: "cluster_allow_addresses" });
   const clusters = new Clusters({ store, secrets, log, rules: clusterRules }, configured);
@@ -156,23 +155,21 @@ async function assemble(options: StartOptions, cleanup: Cleanup): Promise<Gatewa
   });
   await imports.start();
   cleanup.add("imports", () => imports.stop());
-  const { tls, watch, caFile } = await openTls(options, inForce, dataDir, cleanup);
+  const { tls, watch, caFile } = await openTls({ ...options, inForce, dataDir, makes: true }, cleanup);
   const lookup = new CredentialLookup(store.db, clock, store.onChange);
   cleanup.add("credential look-up", () => lookup.stop());
-  const listeners = await openListeners({
-    ...options,
-    queries: queryLog.queries,
-    secrets,
-    control,
-    lookup,
-    tls,
-    tracer,
-    routes: store.routes,
+  const entrance = new Entrance({ ...options, secrets, routes: store.routes });
+  const wire = {
+    ...{ entrance, queries: queryLog.queries, control, lookup, tls, tracer },
     clusters: await withPoolers(config, clusters),
     restoreRole: admin.restoreRole,
     onHolds: control.serveHolds,
     restoreAlteredRole: admin.restoreAlteredRole,
-  });
+  };
+  const listeners =
+    countWorkers(config) > 1
+      ? await openWorkers({ ...options, entrance, clusterIds: clusters.ids(), embedded: server.embedded })
+      : await openListeners({ ...options, ...wire });
   const doors = new Doors();
   cleanup.add("listeners", () => doors.close(0));
   doors.add((graceMs) => listeners.drain(graceMs));
@@ -224,50 +221,17 @@ async function assemble(options: StartOptions, cleanup: Cleanup): Promise<Gatewa
       current = next;
       control.reload(reloadableControlConfig(next));
       Object.assign(info, describeEndpoints(next, listeners.ports));
-      listeners.reload(next);
+      await listeners.reload(next);
       queryLog.reload(next);
       await watch.check();
       await rekeying.check();
+      await listeners.workers?.reloadKeys();
     },
     async stop(graceMs) {
       await doors.close(graceMs).catch(() => undefined); // closed again, and told of, by the clean-up
       await cleanup.run();
     },
   };
-}
-
-/** Certificates by file where configured, else our own; watched, since both are renewed under a running gateway. */
-async function openTls(
-  { config, runtime, clock, log }: StartOptions,
-  inForce: () => Config,
-  dataDir: string,
-  cleanup: Cleanup,
-): Promise<{ tls: WireTls; watch: CertificateWatch; caFile: string | undefined }> {
-  const names = [config.public_host, ...config["tls.names"]];
-  const load = () => {
-    const { "tls.cert_file": certFile, "tls.key_file": keyFile } = inForce();
-    if (certFile && keyFile) return loadCertificates({ certFile, keyFile });
-    return ensureCertificates({ dir: resolve(dataDir, "tls"), names, clock });
-  };
-  try {
-    const current = await load();
-    const tls = createWireTls(runtime, current, config["tls.client_certificates"]);
-    const watch = watchCertificates({ load, current, server: tls.server, clock, log });
-    cleanup.add("certificate watch", () => watch.stop());
-    return { tls, watch, caFile: current.caFile };
-  } catch (error) {
-    throw new StartupError(config["tls.cert_file"] ? "tls.cert_file" : "--data-dir", (error as Error).message, error);
-  }
-}
-
-async function openClusters(config: Config, first: ServerTarget): Promise<readonly ClusterServer[]> {
-  const configured = (id: string, { cluster, address }: ServerTarget) => ({ id, origin: "configuration" as const, target: cluster, address });
-  const servers = [configured(firstCluster, first)];
-  for (const [name, url] of Object.entries(config.clusters)) {
-    if (name === firstCluster) throw new StartupError("clusters", `the name "${firstCluster}" is the first cluster's own`);
-    servers.push(configured(name, await openExisting(url, `clusters.${name}`)));
-  }
-  return servers;
 }
 
 async function openControlStore(server: ServerTarget, options: StartOptions, cleanup: Cleanup): Promise<Store> {

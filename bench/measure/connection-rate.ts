@@ -46,7 +46,7 @@ export async function measureConnectionRate(context: Context): Promise<Section> 
   };
 }
 
-async function connectRepeatedly(contender: Contender, tls: Tls, seconds: number): Promise<ConnectSample> {
+export async function connectRepeatedly(contender: Contender, tls: Tls, seconds: number): Promise<ConnectSample> {
   const task: ConnectorTask = { to: contender, tls, lanes, seconds };
   const before = contender.pid === undefined ? 0 : await cpuMs(contender.pid);
   const said = await runProgram(process.execPath, [script, JSON.stringify(task)], { timeoutMs: seconds * 1000 + 60_000 });

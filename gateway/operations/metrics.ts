@@ -8,10 +8,11 @@ import type { ClusterCounts } from "../../core/pool.ts";
 import type { QueryLog } from "../../core/query-log.ts";
 import type { Listeners } from "../listeners.ts";
 import type { Tables } from "../store/schema.ts";
+import { sumSnapshots, takeSnapshot, toMetric } from "../workers/sum-metrics.ts";
 import { queryMetrics } from "./query-metrics.ts";
 
 export interface MetricsDeps {
-  readonly listeners: Pick<Listeners, "sessions" | "bans" | "clusterCounts" | "poolMetrics" | "limitsShared">;
+  readonly listeners: Pick<Listeners, "sessions" | "bans" | "clusterCounts" | "poolMetrics" | "limitsShared" | "workers">;
   readonly db: Kysely<Tables>;
   readonly queries: QueryLog;
   readonly clock: Clock;
@@ -48,8 +49,23 @@ export class GatewayMetrics {
 
   async render(): Promise<string> {
     await this.#countDeployments();
+    const { workers } = this.#deps.listeners;
+    if (!workers) return formatMetrics(this.collect());
+    const all = [takeSnapshot(this.collect()), await workers.metrics()];
+    return formatMetrics([...sumSnapshots(all).map(toMetric), ...this.#ofGateway()]);
+  }
+
+  /** What this process counts. */
+  collect(): readonly Metric[] {
     const { sessions } = this.#deps.listeners;
-    return formatMetrics([...sessions.metrics.all(), ...queryMetrics(this.#deps.queries), ...this.#entrance(), ...this.#pool(), ...this.#process()]);
+    return [
+      ...sessions.metrics.all(),
+      ...queryMetrics(this.#deps.queries),
+      ...this.#entrance(),
+      ...this.#pool(),
+      ...this.#process(),
+      ...this.#ofGateway(),
+    ];
   }
 
   #entrance(): readonly Metric[] {
@@ -97,15 +113,20 @@ export class GatewayMetrics {
   }
 
   #process(): readonly Metric[] {
-    const { clock, version, runtime } = this.#deps;
     const memory = process.memoryUsage();
     const cpu = process.cpuUsage();
-    const uptimeS = (clock.nowMs() - this.#startedMs) / 1000;
     return [
       this.#lag,
       reading("gauge", "process_resident_memory_bytes", "Resident memory.", () => memory.rss),
       reading("gauge", "process_heap_bytes", "JavaScript heap in use.", () => memory.heapUsed),
       reading("counter", "process_cpu_seconds_total", "User and system CPU time.", () => (cpu.user + cpu.system) / 1e6),
+    ];
+  }
+
+  #ofGateway(): readonly Metric[] {
+    const { clock, version, runtime } = this.#deps;
+    const uptimeS = (clock.nowMs() - this.#startedMs) / 1000;
+    return [
       reading("gauge", "tenantry_uptime_seconds", "Seconds since the gateway started.", () => uptimeS),
       observed("gauge", "tenantry_build_info", "Always 1; what runs is in the labels.", () => [
         {

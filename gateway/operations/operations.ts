@@ -140,7 +140,7 @@ async function listClusters({ store, listeners, config, clusters }: OperationsDe
     .orderBy("c.created_at")
     .orderBy("c.id")
     .execute();
-  const counts = listeners.clusterCounts();
+  const counts = (await listeners.workers?.clusterCounts()) ?? listeners.clusterCounts();
   const budget = config().backend_budget;
   const [shared] = clusters.list();
   return rows.map((row) => {

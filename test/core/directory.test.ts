@@ -154,7 +154,7 @@ describe("live database", () => {
     const live = new LiveDatabases(directory, clock, { write: (_, event) => void lines.push(event) });
     const credential = await makeCredential("key_a", "a", { type: "tenant", values: ["wayne"] });
     routes.candidates = [credential];
-    const entry = live.enter(projectId, "myapp__wayne", makeTarget("myapp", "wayne"));
+    const entry = await live.enter(projectId, "myapp__wayne", makeTarget("myapp", "wayne"));
     const ended: GatewayError[] = [];
     const left: GatewayError[] = [];
     const session = {

@@ -208,7 +208,7 @@ describe("login", () => {
     expect((await attempt(world, {})).error).toEqual(fatal("08006", 'database server for "myapp__wayne" is not reachable'));
     expect(world.lines.some((line) => String(line.fields?.cause).includes("ECONNREFUSED"))).toBe(true);
     expect(world.pool.counts()).toEqual({ open: 0, idle: 0, waiting: 0 });
-    expect(world.live.enter(projectId, "myapp__wayne", makeTarget("myapp", "wayne")).connections).toBe(1);
+    expect((await world.live.enter(projectId, "myapp__wayne", makeTarget("myapp", "wayne"))).connections).toBe(1);
   });
 
   it("passes PostgreSQL's own error about a client's setting on unchanged", async () => {

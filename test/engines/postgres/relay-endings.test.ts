@@ -3,6 +3,7 @@ import { serialize } from "pg-protocol";
 import { describe, expect, it } from "vitest";
 import { type BytePipe, pipePair } from "../../../core/byte-pipe.ts";
 import { GatewayError } from "../../../core/errors.ts";
+import type { LiveDatabase } from "../../../core/live.ts";
 import { defaultDatabaseSettings } from "../../../core/model.ts";
 import { PostgresBackend } from "../../../engines/postgres/backend-session.ts";
 import { Relay } from "../../../engines/postgres/relay.ts";
@@ -362,7 +363,8 @@ describe("backpressure", () => {
 
 /** The sessions of a world, oldest first, for calls that come from elsewhere than the wire. */
 function sessionsOf(world: World) {
-  return world.live.enter(projectId, "myapp__wayne", world.routes.targets.get("myapp__wayne")!).sessions as unknown as ReadonlySet<{
+  const live = world.live.enter(projectId, "myapp__wayne", world.routes.targets.get("myapp__wayne")!) as LiveDatabase; // its places are its own
+  return live.sessions as unknown as ReadonlySet<{
     cancel(): void;
     terminate(error: GatewayError): void;
   }>;

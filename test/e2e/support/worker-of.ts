@@ -1,0 +1,38 @@
+/** Which of a gateway's workers a client has come to: the kernel knows whose socket the other end of a connection is. */
+import { readdir, readFile, readlink } from "node:fs/promises";
+import type { Socket } from "node:net";
+import type { GatewayProcess } from "./gateway.ts";
+
+/** Process ids of the workers that run, by their place. */
+export function workerPids(gateway: GatewayProcess): number[] {
+  const pids: number[] = [];
+  for (const [, worker, pid] of gateway.errors().matchAll(/"worker":(\d+),"pid":(\d+),"event":"worker started"/g))
+    pids[Number(worker) - 1] = Number(pid);
+  return pids;
+}
+
+/** The place of the worker at the other end, from 0. @throws Error when no worker has it. */
+export async function workerOf(gateway: GatewayProcess, socket: Socket): Promise<number> {
+  const inode = await inodeOf(socket.remotePort as number, socket.localPort as number);
+  for (const [place, pid] of workerPids(gateway).entries()) {
+    const descriptors = await readdir(`/proc/${pid}/fd`).catch(() => []); // one that has ended
+    for (const descriptor of descriptors) {
+      if ((await readlink(`/proc/${pid}/fd/${descriptor}`).catch(() => "")) === `socket:[${inode}]`) return place;
+    }
+  }
+  throw new Error(`no worker has the connection of port ${socket.localPort}`);
+}
+
+/** Of the socket on this machine with these two ports. */
+async function inodeOf(local: number, remote: number): Promise<string> {
+  const ends = new RegExp(`^\\s*\\d+: \\w+:${hex(local)} \\w+:${hex(remote)}(?: +\\S+){6} +(\\d+)`, "m");
+  for (const table of ["/proc/net/tcp", "/proc/net/tcp6"]) {
+    const inode = ends.exec(await readFile(table, "utf8"))?.[1];
+    if (inode) return inode;
+  }
+  throw new Error(`no connection between ports ${local} and ${remote}`);
+}
+
+function hex(port: number): string {
+  return port.toString(16).toUpperCase().padStart(4, "0");
+}
