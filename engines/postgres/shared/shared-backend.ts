@@ -61,6 +61,8 @@ export class SharedBackend implements RelayBackend, EngineLease {
   readonly #deps: SharedBackendDeps;
   readonly #frames: ClientFrames;
   readonly #backendSink: PipeSink;
+  /** Marks a backend as last used here; not this object itself, which would live as long as the backend. */
+  readonly #token = {};
   #sink: PipeSink | undefined;
   #isPaused = true;
   #isClosed = false;
@@ -138,6 +140,8 @@ export class SharedBackend implements RelayBackend, EngineLease {
     if (this.#isClosed) return;
     this.#isClosed = true;
     this.#giveUpWaiting();
+    this.#checks?.reject(new Error("the session is over"));
+    this.#checks = undefined;
     this.#giveBack(reusable && this.#isSettled && !this.#exchange);
   }
 
@@ -331,10 +335,10 @@ export class SharedBackend implements RelayBackend, EngineLease {
       this.#giveBack(false);
       return this.#attach();
     }
-    if (state.owner !== this) {
+    if (state.owner !== this.#token) {
       const settings = this.#frames.settings.statements;
       const cleans = state.owner !== undefined;
-      state.owner = this;
+      state.owner = this.#token;
       if (cleans) state.unnamed = undefined;
       if (cleans || settings.length > 0) {
         this.#converse(new TakeOver(backend, cleans, settings));
