@@ -65,6 +65,8 @@ async function makeProject(gateway: GatewayProcess, name: string, tables: readon
   const project = await must(open("POST", "/signup", { email: `${name}@example.com`, password: `password of ${name}`, project_name: name }));
   const api = makeApi(api_url, project.api_key);
   await must(api("POST", "/workspaces", { name: "myapp", database: "PostgreSQL" }));
+  const poolMode = process.env.TDB_DRIVERS_POOL_MODE ?? "session";
+  await must(api("PATCH", "/workspaces/myapp/settings", { pool_mode: poolMode }));
   const workspace: Target = { user: project.project_id, password: project.proxy_password, database: "myapp_workspace" };
   const query = async (target: Target, sql: string, values: readonly unknown[] = []) => {
     const client = await connect(gateway, target);
