@@ -186,6 +186,8 @@ export class SessionRegistry {
   #draining = false;
   /** The clock as of the last sweep: what the hot path reads instead of the real one. */
   nowMs: number;
+  /** Added to times of the monotonic clock gives wall time, the same for as long as the process runs: lists are paged by it. */
+  readonly toWallMs: number;
   readonly metrics = new WireMetrics();
   /** Called whenever a client has proven a secret. Must not throw nor wait. */
   onIdentified: ((identity: Identity) => void) | undefined;
@@ -195,6 +197,7 @@ export class SessionRegistry {
     this.#makeId = makeId;
     this.#timeouts = timeouts;
     this.nowMs = clock.nowMs();
+    this.toWallMs = clock.wallMs() - this.nowMs;
     this.#stopSweep = clock.every(sweepMs, () => this.#sweep());
   }
 

@@ -83,7 +83,7 @@ export function createOperations(deps: OperationsDeps): RunningOperations {
 /** What is asked of this instance alone. */
 function ownOperations(sessions: Listeners["sessions"], bans: Listeners["bans"], clock: Clock) {
   return {
-    sessions: (projectId: string) => listSessions(sessions, clock, projectId),
+    sessions: (projectId: string) => listSessions(sessions, projectId),
     endSession: (projectId: string, id: string) => endSession(sessions, projectId, id),
     bans: (): readonly BanInfo[] => bans.list(),
     liftBan(address: string) {

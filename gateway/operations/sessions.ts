@@ -1,14 +1,12 @@
 /** Sessions of this instance as administrators see them, and how they are ended. */
-import type { Clock } from "../../core/clock.ts";
 import { GatewayError } from "../../core/errors.ts";
 import type { SessionInfo } from "../../core/operations.ts";
 import { parseDatabaseName } from "../../core/scope.ts";
 import type { Session, SessionRegistry } from "../../core/session-registry.ts";
 
 /** Those whose client has proven a secret of the project, oldest first. */
-export function listSessions(sessions: SessionRegistry, clock: Clock, projectId: string): readonly SessionInfo[] {
-  const age = clock.wallMs() - clock.nowMs();
-  return ownSessions(sessions, projectId).map((session) => describeSession(session, age));
+export function listSessions(sessions: SessionRegistry, projectId: string): readonly SessionInfo[] {
+  return ownSessions(sessions, projectId).map((session) => describeSession(session, sessions.toWallMs));
 }
 
 /** @returns false when the project has no such session here. */

@@ -229,7 +229,7 @@ function answerInstances({ sessions }: Listeners, { store, log }: { store: Store
   const instances = new Instances({
     ...{ store, clock, log },
     answer(question) {
-      if (question.about === "sessions") return listSessions(sessions, clock, question.projectId);
+      if (question.about === "sessions") return listSessions(sessions, question.projectId);
       if (question.about === "end session") return endSession(sessions, question.projectId, question.sessionId);
       return question.about === "bans" ? [] : false;
     },
