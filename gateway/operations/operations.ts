@@ -42,7 +42,7 @@ export function createOperations(deps: OperationsDeps): RunningOperations {
   const { listeners, store, clock } = deps;
   const { sessions, bans } = listeners;
   const metrics = new GatewayMetrics({ ...deps, db: store.db });
-  const own = ownOperations(sessions, bans, clock);
+  const own = ownOperations(sessions, bans);
   const instances = new Instances({ store, clock, log: deps.log, answer: (question) => answerAs(own, question) });
   return {
     listWarnings: () => [
@@ -81,7 +81,7 @@ export function createOperations(deps: OperationsDeps): RunningOperations {
 }
 
 /** What is asked of this instance alone. */
-function ownOperations(sessions: Listeners["sessions"], bans: Listeners["bans"], clock: Clock) {
+function ownOperations(sessions: Listeners["sessions"], bans: Listeners["bans"]) {
   return {
     sessions: (projectId: string) => listSessions(sessions, projectId),
     endSession: (projectId: string, id: string) => endSession(sessions, projectId, id),
