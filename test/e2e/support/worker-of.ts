@@ -2,6 +2,7 @@
 import { readdir, readFile, readlink } from "node:fs/promises";
 import type { Socket } from "node:net";
 import type { GatewayProcess } from "./gateway.ts";
+import { until } from "./until.ts";
 
 /** Process ids of the workers that run, by their place. */
 export function workerPids(gateway: GatewayProcess): number[] {
@@ -11,8 +12,17 @@ export function workerPids(gateway: GatewayProcess): number[] {
   return pids;
 }
 
-/** The place of the worker at the other end, from 0. @throws Error when no worker has it. */
+/** The place of the worker at the other end, from 0; a new connection may not have been accepted yet. @throws Error when no worker takes it. */
 export async function workerOf(gateway: GatewayProcess, socket: Socket): Promise<number> {
+  let place: number | undefined;
+  await until(async () => {
+    place = await findWorker(gateway, socket);
+    return place !== undefined;
+  });
+  return place!;
+}
+
+async function findWorker(gateway: GatewayProcess, socket: Socket): Promise<number | undefined> {
   const inode = await inodeOf(socket.remotePort as number, socket.localPort as number);
   for (const [place, pid] of workerPids(gateway).entries()) {
     const descriptors = await readdir(`/proc/${pid}/fd`).catch(() => []); // one that has ended
@@ -20,7 +30,7 @@ export async function workerOf(gateway: GatewayProcess, socket: Socket): Promise
       if ((await readlink(`/proc/${pid}/fd/${descriptor}`).catch(() => "")) === `socket:[${inode}]`) return place;
     }
   }
-  throw new Error(`no worker has the connection of port ${socket.localPort}`);
+  return undefined;
 }
 
 /** Of the socket on this machine with these two ports. */
