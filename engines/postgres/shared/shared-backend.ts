@@ -51,7 +51,7 @@ export interface SharedBackendDeps {
 /** A backend that cannot be taken over is closed, and another one tried, this often. */
 const maxTakeOvers = 5;
 const flush = Uint8Array.of(F.Flush, 0, 0, 0, 4);
-/** Answers to extended-protocol messages, by type: which kinds of message they end. */
+/** What answers a Describe. */
 const endsDescribe = new Set<number>([B.RowDescription, B.NoData]);
 
 export class SharedBackend implements RelayBackend, EngineLease {
@@ -114,11 +114,6 @@ export class SharedBackend implements RelayBackend, EngineLease {
   /** Why it keeps its backend between transactions. */
   get pins(): readonly Pin[] {
     return this.#frames.settings.pins;
-  }
-
-  /** The client waits for a backend. */
-  get isWaiting(): boolean {
-    return this.#wait !== undefined;
   }
 
   noteParameter(body: Uint8Array | undefined): void {
