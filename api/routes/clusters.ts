@@ -1,12 +1,12 @@
 /** The servers that host databases, for the server's operator: listed with how full they are, added, changed, removed. */
 import { z } from "@hono/zod-openapi";
-import type { ClusterConnection, ClusterInfo } from "../../core/operations.ts";
+import { type ClusterConnection, type ClusterInfo, operatorsRecord } from "../../core/operations.ts";
 import { endpoint } from "../endpoint.ts";
 import { answer, badInput, created, ok, paging } from "../envelope.ts";
 import { readConnectionUrl } from "../import-shapes.ts";
 import { pageOf } from "../page-of.ts";
 import { PageQuery } from "../schema.ts";
-import { operationsOf } from "./operations.ts";
+import { AuditQuery, changesAnswer, operationsOf, pageOfChanges } from "./operations.ts";
 
 const policy = { who: "operator" } as const;
 const tags = ["Operations"];
@@ -182,4 +182,18 @@ const remove = endpoint(
   },
 );
 
-export const clusterEndpoints = [list, add, change, remove] as const;
+const audit = endpoint(
+  { policy },
+  {
+    method: "get",
+    path: "/clusters/audit",
+    tags,
+    summary: "What the operator added, changed and removed, when and from where; the newest first",
+    description: "As GET /audit, which has the changes of a project. Connections are never recorded, only where the server stands.",
+    request: { query: AuditQuery.omit({ credential: true }) },
+    responses: { 200: changesAnswer },
+  },
+  async (c) => ok(c, await pageOfChanges(c, operatorsRecord, c.req.valid("query"))),
+);
+
+export const clusterEndpoints = [list, add, change, remove, audit] as const;

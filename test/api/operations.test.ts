@@ -60,6 +60,30 @@ describe("clusters", () => {
     expect((await send("DELETE", "/clusters/eu2")).body.code).toBe("not_found");
   });
 
+  it("are changed on record, which the operator reads: where the server stands, never how it is logged in to, and in no project's record", async () => {
+    const world = await makeWorld();
+    const send = (method: string, path: string, body?: object) => world.send(method, path, { key: operatorToken, ...(body && { body }) });
+    await send("POST", "/clusters", { name: "eu2", connection: at, ca });
+    await send("POST", "/clusters", { name: "eu2", connection: at, ca }); // refused: changed nothing
+    await send("PATCH", "/clusters/eu2", { connection: { ...at, host: "db3.example" } });
+    await send("DELETE", "/clusters/eu2");
+    const { body } = await send("GET", "/clusters/audit?since=1h&limit=10");
+    const by = { actor: "operator", credential_id: null, account_id: null, target: "eu2", before: null, address: "192.0.2.1" };
+    expect(body).toMatchObject({
+      count: 3,
+      next_cursor: null,
+      changes: [
+        { ...by, action: "DELETE /clusters/{id}", after: null },
+        { ...by, action: "PATCH /clusters/{id}", after: { server: "db3.example:5433" } },
+        { ...by, action: "POST /clusters", after: { name: "eu2", server: "db2.example:5433" }, http_status: 201 },
+      ],
+    });
+    expect(JSON.stringify(world.operations.recorded)).not.toContain("SECRET");
+    expect((await world.send("GET", "/audit", { key: world.key })).body.count).toBe(0);
+    expect((await world.send("GET", "/clusters/audit", { key: world.key })).body.code).toBe("forbidden");
+    expect((await send("GET", "/clusters/audit?credential=key_5f")).body.code).toBe("bad_request");
+  });
+
   it.each([
     [{ name: "Eu2", connection: at }, "name", "must be 1 to 40 of a-z, 0-9, _ and -, and start with a letter"],
     [{ connection: at }, "name", "is required (string)"],

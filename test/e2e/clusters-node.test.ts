@@ -184,4 +184,17 @@ describe("an added server", () => {
     ] as const)
       expect((await operator("DELETE", `/clusters/${id}`)).body.code).toBe(code);
   });
+
+  it("has left a record of what was done to it, for the operator and without its password", async () => {
+    const by = { actor: "operator", target: "eu2", address: expect.stringMatching(/^(127\.|::1)/) };
+    const { body } = await apiOf(pair.two, operatorToken)("GET", "/clusters/audit");
+    expect(body.changes).toMatchObject([
+      { ...by, action: "DELETE /clusters/{id}", after: null, http_status: 200 },
+      { ...by, action: "PATCH /clusters/{id}", after: { server: `127.0.0.1:${otherDoor.port}` } },
+      { ...by, action: "POST /clusters", after: { name: "eu2", server: `127.0.0.1:${door.port}` }, http_status: 201 },
+    ]);
+    expect(JSON.stringify(body)).not.toContain(passwordOf(added));
+    const actions = (await apis.two("GET", "/audit?limit=1000")).body.changes.map(({ action }: { action: string }) => action);
+    expect(actions.filter((action: string) => action.includes("/clusters"))).toEqual([]);
+  });
 });
