@@ -117,9 +117,22 @@ describe("tdb", () => {
     const changed = await run("update eu2", url("db3.example"));
     expect(changed.out).toContain("db3.example:5432");
     expect((await run("remove eu2")).out).toBe("✓ Cluster 'eu2' removed\n");
+    expect((await run("audit --since 1h")).out).toMatch(/DELETE[\s\S]*PATCH[\s\S]*db3\.example:5432[\s\S]*POST[\s\S]*db2\.example:5432/);
     expect(added.out + changed.out).not.toContain("SECRET");
     expect(await run("add --name eu3")).toMatchObject({ code: 2, err: expect.stringContaining("TDB_CLUSTER_CONNECTION") });
     expect((await cli.run(["clusters"])).err).toContain("operator");
+  });
+
+  it("makes a tenant where it is told to: on a named cluster, on a level, else as the API decides", async () => {
+    const cli = await makeCli();
+    const levelOf = async (name: string, ...where: string[]) => {
+      expect((await cli.run(["tenants", "create", "--name", name, "--blueprint", "myapp", ...where])).code).toBe(0);
+      return JSON.parse((await cli.run(["tenants", "get", name, "--json"])).out).databases[0].isolation_level;
+    };
+    expect(await levelOf("a")).toBe(1);
+    expect(await levelOf("b", "--cluster", "main")).toBe(1);
+    expect(await levelOf("c", "--cluster", "eu2")).toBe(2);
+    expect(await levelOf("d", "--isolation", "2")).toBe(2);
   });
 
   it("shows what was changed, and sends the filters", async () => {
