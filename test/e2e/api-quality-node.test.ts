@@ -126,6 +126,15 @@ describe("ETag and If-Match on settings", () => {
     expect((await send("PATCH", path, { max_connections: 30 })).status).toBe(200);
   });
 
+  it("is the same for POST, which changes a workspace's settings as PATCH does", async () => {
+    const path = "/workspaces/myapp/settings";
+    const etag = (await send("GET", path)).headers.get("etag")!;
+    const mine = await send("POST", path, { max_connections: 34 }, { "if-match": etag });
+    expect([mine.status, mine.body.max_connections]).toEqual([200, 34]);
+    expect((await send("POST", path, { max_connections: 35 }, { "if-match": etag })).status).toBe(412);
+    expect((await send("GET", path)).body.max_connections).toBe(34);
+  });
+
   it("lets one of two changes at the same time through", async () => {
     const etag = (await send("GET", "/workspaces/myapp/settings")).headers.get("etag")!;
     const answers = await Promise.all(

@@ -109,6 +109,43 @@ describe("schema changes", () => {
   }, 120_000);
 });
 
+describe("a change that one tenant's rows forbid", () => {
+  const tenants = ["fresh", "globex", "wayne"];
+  const constraints = async () => {
+    const counts: unknown[] = [];
+    for (const id of tenants) counts.push((await inTenant(id, "SELECT count(*)::int FROM pg_constraint WHERE conname = 'named'"))[0][0]);
+    return counts;
+  };
+
+  it("is found out on copies, and held by its canary; put right, a retry brings it to all", async () => {
+    await inTenant("globex", "INSERT INTO accounts (name) VALUES ('twin'), ('twin')");
+    await psql(fleet.gateway, fleet.project(), "ALTER TABLE accounts ADD CONSTRAINT named UNIQUE (name)");
+    const tried = await ask("POST", "/deployments", { blueprint_name: "myapp", tenant_ids: ["globex", "wayne"], dry_run: true, wait: true });
+    expect(tried).toMatchObject({ status: "failed", dry_run: true, tenants_completed: 1, tenants_failed: 1 });
+    expect(tried.results).toMatchObject([
+      { tenant_id: "globex", status: "failed", sqlstate: "23505" },
+      { tenant_id: "wayne", status: "done", statements: [{ command: "ALTER TABLE", duration_ms: expect.any(Number) }] },
+    ]);
+    expect(tried.results[1].statements[0].locks).toContain("public.accounts AccessExclusiveLock");
+    expect(await constraints()).toEqual([0, 0, 0]);
+
+    const first = { tenant_ids: ["globex", "fresh", "wayne"], canary: 1, canary_watch_s: 0 };
+    const held = await ask("POST", "/deployments", { blueprint_name: "myapp", ...first, wait: true });
+    expect(held).toMatchObject({ status: "failed", held_because: "it failed on canary 'globex'" });
+    expect(held.results).toMatchObject([
+      { tenant_id: "fresh", status: "cancelled", canary: false },
+      { tenant_id: "globex", status: "failed", canary: true, sqlstate: "23505", duration_ms: expect.any(Number) },
+      { tenant_id: "wayne", status: "cancelled", canary: false },
+    ]);
+    expect(await constraints()).toEqual([0, 0, 0]);
+
+    await inTenant("globex", "DELETE FROM accounts WHERE name = 'twin'");
+    await ask("POST", `/deployments/${held.id}/retry`);
+    await until(async () => (await ask("GET", `/deployments/${held.id}`)).status === "done");
+    expect(await constraints()).toEqual([1, 1, 1]);
+  }, 120_000);
+});
+
 describe("answers that come piece by piece", () => {
   it("follow a deployment as server-sent events: each tenant's result as it ends, then the end", async () => {
     await psql(fleet.gateway, fleet.project(), "ALTER TABLE accounts ADD followed text");
