@@ -43,7 +43,9 @@ export interface EndedStatement {
   readonly bytesReceived: number;
   readonly bytesSent: number;
   readonly sqlstate: string | undefined;
-  /** Undefined where texts are not wanted. */
+  /** False where texts are not wanted. */
+  readonly hasText: boolean;
+  /** Asked for only where the statement is kept: it may have to be copied. */
   readonly text: StatementText | undefined;
   /** Counts the session's transactions, from 1. */
   readonly transaction: number;
@@ -61,7 +63,7 @@ export interface StatementJournal {
 }
 
 /** What is kept of one statement until it is written. */
-export interface StatementRecord extends EndedStatement {
+export interface StatementRecord extends Omit<EndedStatement, "hasText"> {
   readonly origin: StatementOrigin;
   /** Wall clock at its start. */
   readonly at: number;
@@ -242,8 +244,7 @@ export class QueryLog {
     count(database.usage, statement, durationMs, isSlow);
     count(this.#totals, statement, durationMs, isSlow);
     if (statement.sqlstate !== undefined) this.#countError(statement.sqlstate);
-    const { text } = statement;
-    if (!text) return;
+    if (!statement.hasText) return;
     const isSpecial = isSlow || statement.sqlstate !== undefined;
     const { samplePercent, maxPerS, maxPerDatabasePerS } = this.#options;
     if (!isSpecial && samplePercent < 100 && this.#random() * 100 >= samplePercent) return;
@@ -255,6 +256,8 @@ export class QueryLog {
       this.#totals.dropped++;
       return;
     }
+    const { text } = statement;
+    if (!text) return;
     this.#kept++;
     const weight = isSpecial ? 1 : 100 / samplePercent;
     const { startedMs, endedMs, rows, bytesReceived, bytesSent, sqlstate, transaction } = statement;

@@ -11,6 +11,10 @@ const maxPending = 10_000;
 export const endsStatement = new Uint8Array(256);
 for (const type of [B.CommandComplete, B.EmptyQueryResponse, B.PortalSuspended]) endsStatement[type] = 1;
 for (const type of [B.ErrorResponse, B.ReadyForQuery]) endsStatement[type] = 2;
+/** A chunk of the client's up to this long is held for as long as its statement runs, while no more than this many are pending. */
+const maxHeldBytes = 16 * 1024;
+const maxHeld = 64;
+const maxSpares = 4;
 /** Copied byte by byte: a view costs more than that many bytes. */
 const shortBytes = 256;
 
@@ -18,23 +22,62 @@ const unknownText: StatementText = { bytes: new Uint8Array(0), isCut: true, back
 
 /** What the backend will answer. A Sync has the text of what was parsed or bound before it, for errors that come without an Execute. */
 class Pending implements EndedStatement {
-  readonly kind: "query" | "execute" | "sync";
-  startedMs: number;
+  kind: "query" | "execute" | "sync" = "query";
+  startedMs = 0;
   endedMs = 0;
   rows = 0;
   bytesReceived = 0;
   bytesSent = 0;
-  sqlstate: string | undefined;
-  text: StatementText | undefined;
+  sqlstate: string | undefined = undefined;
   transaction = 0;
   /** Rows an Execute asks for at most; 0 = all. */
   maxRows = 0;
-  next: Pending | undefined;
+  next: Pending | undefined = undefined;
+  #text: StatementText | undefined = undefined;
+  /** The client's chunk, where the text stands in it and was not copied. */
+  #chunk: Uint8Array | undefined = undefined;
+  #from = 0;
+  #to = 0;
+  #isWhole = false;
+  #backslashes = false;
 
-  constructor(kind: Pending["kind"], startedMs: number, text: StatementText | undefined) {
+  begin(kind: Pending["kind"], startedMs: number, text: StatementText | undefined): this {
     this.kind = kind;
     this.startedMs = startedMs;
-    this.text = text;
+    this.rows = 0;
+    this.sqlstate = undefined;
+    this.maxRows = 0;
+    this.next = undefined;
+    this.#text = text;
+    return this;
+  }
+
+  /** The text stays where it is, which costs less than a copy that most often nobody asks for. */
+  pointAt(chunk: Uint8Array, from: number, to: number, isWhole: boolean, backslashes: boolean): void {
+    this.#chunk = chunk;
+    this.#from = from;
+    this.#to = to;
+    this.#isWhole = isWhole;
+    this.#backslashes = backslashes;
+  }
+
+  get hasText(): boolean {
+    return this.#text !== undefined || this.#chunk !== undefined;
+  }
+
+  get text(): StatementText | undefined {
+    if (this.#chunk) this.#text ??= textIn(this.#chunk, this.#from, this.#to, this.#isWhole, this.#backslashes);
+    return this.#text;
+  }
+
+  set text(text: StatementText | undefined) {
+    this.#text = text;
+  }
+
+  /** Over, and told. Holds on to nothing. */
+  clear(): void {
+    this.#text = undefined;
+    this.#chunk = undefined;
   }
 }
 
@@ -68,6 +111,9 @@ export class StatementLog {
   #portal: StatementText | undefined;
   readonly #statements = new Map<string, StatementText>();
   readonly #portals = new Map<string, StatementText>();
+  /** Those that are over, for the next ones. */
+  #spare: Pending | undefined;
+  #spares = 0;
   #namedBytes = 0;
 
   constructor(journal: StatementJournal, parameters: ReadonlyMap<string, string>) {
@@ -92,10 +138,10 @@ export class StatementLog {
   client(type: number, chunk: Uint8Array, from: number, to: number, isWhole: boolean): void {
     switch (type) {
       case F.Query:
-        this.#push(new Pending("query", this.#now(), this.#journal.wantsText ? this.#textAt(chunk, from, to, isWhole) : undefined));
+        this.#onQuery(chunk, from, to, isWhole);
         return;
       case F.FunctionCall:
-        this.#push(new Pending("query", this.#now(), this.#journal.wantsText ? unknownText : undefined));
+        this.#push(this.#begin("query", this.#now(), this.#journal.wantsText ? unknownText : undefined));
         return;
       case F.Parse:
         this.#cycleMs ||= this.#now();
@@ -110,13 +156,23 @@ export class StatementLog {
         return;
       case F.Sync:
         this.#isSkipping = false;
-        this.#push(new Pending("sync", this.#cycleMs, this.#cycleText));
+        this.#push(this.#begin("sync", this.#cycleMs, this.#cycleText));
         this.#cycleMs = 0;
         this.#cycleText = undefined;
         return;
       case F.Close:
         this.#onClose(chunk, from, to);
     }
+  }
+
+  #onQuery(chunk: Uint8Array, from: number, to: number, isWhole: boolean): void {
+    const query = this.#begin("query", this.#now(), undefined);
+    if (this.#journal.wantsText) {
+      const backslashes = this.#readsBackslashes;
+      if (chunk.length > maxHeldBytes || this.#count >= maxHeld) query.text = textIn(chunk, from, to, isWhole, backslashes);
+      else query.pointAt(chunk, from, to, isWhole, backslashes);
+    }
+    this.#push(query);
   }
 
   #onParse(chunk: Uint8Array, from: number, to: number, isWhole: boolean): void {
@@ -141,12 +197,12 @@ export class StatementLog {
     const now = this.#now();
     this.#cycleMs ||= now;
     if (!this.#journal.wantsText) {
-      this.#push(new Pending("execute", now, undefined));
+      this.#push(this.#begin("execute", now, undefined));
       return;
     }
     const end = endOfName(chunk, from, to);
     const text = end === from ? this.#portal : end < 0 ? undefined : this.#portals.get(nameAt(chunk, from, end));
-    const execute = new Pending("execute", now, text ?? unknownText);
+    const execute = this.#begin("execute", now, text ?? unknownText);
     if (end >= 0 && end + 5 <= to) execute.maxRows = (chunk[end + 1]! << 24) | (chunk[end + 2]! << 16) | (chunk[end + 3]! << 8) | chunk[end + 4]!;
     this.#push(execute);
   }
@@ -173,12 +229,28 @@ export class StatementLog {
     if (names.size < maxNames || names.has(name)) names.set(name, text);
   }
 
-  /** The text that begins at `from`, up to its NUL, copied: the chunk is somebody else's. */
   #textAt(chunk: Uint8Array, from: number, to: number, isWhole: boolean): StatementText {
-    const nul = endOfName(chunk, from, to);
-    const end = Math.min(nul < 0 ? to : nul, from + maxTextBytes);
-    const isCut = nul < 0 ? !isWhole || end < to : end < nul;
-    return { bytes: copy(chunk, from, end), isCut, backslashes: this.#parameters.get("standard_conforming_strings") === "off" };
+    return textIn(chunk, from, to, isWhole, this.#readsBackslashes);
+  }
+
+  get #readsBackslashes(): boolean {
+    return this.#parameters.get("standard_conforming_strings") === "off";
+  }
+
+  #begin(kind: Pending["kind"], startedMs: number, text: StatementText | undefined): Pending {
+    const spare = this.#spare;
+    if (!spare) return new Pending().begin(kind, startedMs, text);
+    this.#spare = spare.next;
+    this.#spares--;
+    return spare.begin(kind, startedMs, text);
+  }
+
+  #done(pending: Pending): void {
+    if (this.#spares === maxSpares) return;
+    pending.clear();
+    pending.next = this.#spare;
+    this.#spare = pending;
+    this.#spares++;
   }
 
   #push(pending: Pending): void {
@@ -220,6 +292,7 @@ export class StatementLog {
     if (head.kind === "query") return; // ends with ReadyForQuery
     this.#take();
     this.#tell(head);
+    this.#done(head);
   }
 
   /** The statement that runs has failed, in the backend's words or in ours. */
@@ -231,7 +304,7 @@ export class StatementLog {
       return;
     }
     // Without an Execute it was Parse, Bind or Describe, or what is done at the end of a transaction.
-    const failed = head?.kind === "execute" ? head : new Pending("execute", head?.startedMs ?? this.#cycleMs, head ? head.text : this.#cycleText);
+    const failed = head?.kind === "execute" ? head : this.#begin("execute", head?.startedMs ?? this.#cycleMs, head ? head.text : this.#cycleText);
     if (failed.startedMs > 0) {
       failed.sqlstate = sqlstate;
       this.#tell(failed);
@@ -243,10 +316,11 @@ export class StatementLog {
   ready(status: number, isAtRest: boolean): void {
     for (;;) {
       const done = this.#take();
-      if (!done || done.kind === "sync") break;
-      if (done.kind === "execute") continue; // skipped after an error
-      this.#tell(done);
-      break;
+      if (!done) break;
+      const { kind } = done; // an execute that is still here was skipped after an error
+      if (kind === "query") this.#tell(done);
+      this.#done(done);
+      if (kind !== "execute") break;
     }
     if (status === transactionStatus.idle) this.#transaction++;
     if (!isAtRest) return;
@@ -286,12 +360,20 @@ export class StatementLog {
     statement.transaction = this.#transaction;
     statement.bytesReceived = this.#received - this.#receivedBefore;
     statement.bytesSent = this.#sent - this.#sentBefore;
-    if (statement.text === undefined && this.#journal.wantsText) statement.text = unknownText;
+    if (!statement.hasText && this.#journal.wantsText) statement.text = unknownText;
     this.#lastEndMs = now;
     this.#receivedBefore = this.#received;
     this.#sentBefore = this.#sent;
     this.#journal.ended(statement);
   }
+}
+
+/** The text that begins at `from`, up to its NUL, copied: the chunk is somebody else's. */
+function textIn(chunk: Uint8Array, from: number, to: number, isWhole: boolean, backslashes: boolean): StatementText {
+  const nul = endOfName(chunk, from, to);
+  const end = Math.min(nul < 0 ? to : nul, from + maxTextBytes);
+  const isCut = nul < 0 ? !isWhole || end < to : end < nul;
+  return { bytes: copy(chunk, from, end), isCut, backslashes };
 }
 
 /** Where the NUL of a name or text is; −1 when it is not before `to`. */

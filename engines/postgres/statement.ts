@@ -4,6 +4,7 @@
  */
 import { skipBlockComment, skipDollar, skipLine, skipQuoted, wordBytes, wordEnd } from "./lexemes.ts";
 import { type NamingVerb, namingVerbs, readNaming } from "./naming-statement.ts";
+import { isPlainRead } from "./plain-read.ts";
 import type { Deed } from "./statement-kinds.ts";
 
 export const ddlNone = 0;
@@ -26,6 +27,9 @@ export interface StatementSummary {
   /** The same, and of statements that name others what they do to those. */
   readonly deeds: readonly Deed[];
 }
+
+const reads: readonly boolean[] = Object.freeze([false]);
+const plainRead: StatementSummary = Object.freeze({ ddl: ddlNone, copy: false, copyHeader: false, undecided: false, writes: reads, deeds: reads });
 
 /** Objects that CREATE, ALTER and DROP name and that are never temporary. */
 const neverTemporary = new Set(
@@ -140,6 +144,7 @@ class StatementScan {
 
 /** Summarises SQL text in any encoding whose ASCII bytes mean ASCII: the bytes from `from` up to `to`, so that no view of them has to be made. */
 export function summarize(sql: Uint8Array, from = 0, to = sql.length): StatementSummary {
+  if (isPlainRead(sql, from, to)) return plainRead;
   let ddl: DdlCertainty = ddlNone;
   let copy = false;
   let copyHeader = false;

@@ -35,7 +35,7 @@ export async function journaled(
   const bytesReceived = bytes.length + sizeOf(params);
   const begunMs = clock.nowMs();
   const tell = (startedMs: number, rows: number, bytesSent: number, sqlstate: string | undefined) =>
-    journal.ended({ startedMs, endedMs: clock.nowMs(), rows, bytesReceived, bytesSent, sqlstate, text, transaction: 1 });
+    journal.ended({ startedMs, endedMs: clock.nowMs(), rows, bytesReceived, bytesSent, sqlstate, hasText: text !== undefined, text, transaction: 1 });
   try {
     const answer = await work();
     tell(clock.nowMs() - answer.execution_time_ms, answer.row_count, answer.bytes, undefined);

@@ -16,7 +16,7 @@ function makeLog(options: Partial<QueryLogOptions> = {}, random: () => number = 
     );
   const statement = (over: Partial<EndedStatement> = {}): EndedStatement => {
     const endedMs = clock.nowMs();
-    return { startedMs: endedMs - 4, endedMs, rows: 2, bytesReceived: 10, bytesSent: 20, sqlstate: undefined, text, transaction: 1, ...over };
+    return { startedMs: endedMs - 4, endedMs, rows: 2, bytesReceived: 10, bytesSent: 20, sqlstate: undefined, hasText: true, text, transaction: 1, ...over };
   };
   const run = (journal: ReturnType<typeof open>, times: number, over?: Partial<EndedStatement>) => {
     for (let i = 0; i < times; i++) journal.ended(statement(over));
@@ -89,7 +89,7 @@ describe("query log", () => {
     const { log, open, run } = makeLog({ enabled: false });
     const journal = open("wayne");
     expect(journal.wantsText).toBe(false);
-    run(journal, 2, { text: undefined });
+    run(journal, 2, { hasText: false, text: undefined });
     expect(log.take(10)).toEqual([]);
     expect(log.totals.statements).toBe(2);
     log.reload(defaults);

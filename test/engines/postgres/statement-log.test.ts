@@ -14,8 +14,10 @@ function makeLog(options: { wantsText?: boolean; parameters?: Record<string, str
       return state.wantsText;
     },
     nowMs: () => state.nowMs,
-    ended: ({ text, ...rest }: EndedStatement) => {
-      told.push({ ...rest, text: text && Buffer.from(text.bytes).toString(), isCut: text?.isCut });
+    ended: (statement: EndedStatement) => {
+      const { startedMs, endedMs, rows, bytesReceived, bytesSent, sqlstate, hasText, text, transaction } = statement; // read at once and not kept
+      const shown = text && Buffer.from(text.bytes).toString();
+      told.push({ startedMs, endedMs, rows, bytesReceived, bytesSent, sqlstate, hasText, transaction, text: shown, isCut: text?.isCut });
     },
     close: () => {
       state.closed++;
@@ -212,6 +214,21 @@ describe("what is kept", () => {
     client(serialize.bind({ statement: "early" }), serialize.execute(), serialize.sync());
     backend(reply.bindComplete, reply.complete("SELECT 1"), reply.ready());
     expect(told).toMatchObject([{ text: "", isCut: true, rows: 1 }]);
+  });
+
+  it("is the same whether it waits in the client's chunk or was copied: many pipelined, one in a large chunk, and one after another", () => {
+    const { told, client, backend } = makeLog();
+    const texts = Array.from({ length: 200 }, (_, i) => `SELECT ${i}`);
+    client(...texts.map((text) => serialize.query(text)));
+    backend(...texts.flatMap(() => [reply.complete("SELECT 1"), reply.ready()]));
+    client(serialize.query("SELECT 'large'"), serialize.query(`SELECT '${"x".repeat(20_000)}'`));
+    backend(reply.complete("SELECT 1"), reply.ready(), error, reply.ready());
+    for (const text of texts) {
+      client(serialize.query(text));
+      backend(reply.complete("SELECT 1"), reply.ready());
+    }
+    expect(told.map(({ text }) => text?.slice(0, 14))).toEqual([...texts, "SELECT 'large'", "SELECT 'xxxxxx", ...texts]);
+    expect(told.filter(({ sqlstate }) => sqlstate !== undefined)).toHaveLength(1);
   });
 
   it("is bounded: a client that pipelines without end, or names without end, is followed again once it is at rest", () => {

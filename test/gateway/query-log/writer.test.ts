@@ -62,6 +62,7 @@ function run(text: string, times = 1, tenantId = "wayne"): void {
       bytesSent: 20,
       sqlstate: undefined,
       transaction: 3,
+      hasText: true,
       text: { bytes, isCut: false, backslashes: false },
     };
     journal.ended({ startedMs: endedMs - 2, endedMs, ...what });
