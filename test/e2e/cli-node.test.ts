@@ -1,8 +1,9 @@
-/** The command line as an operator types it, each command a process, against a gateway with default settings: what it says it did is looked at in PostgreSQL. */
+/** The command line as an operator types it, against a gateway with default settings: what it says it did is looked at in PostgreSQL. */
 import { mkdtemp, readFile, rm, stat } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { afterAll, beforeAll, describe, expect, it } from "vitest";
+import { tdbHere } from "./support/cli.ts";
 import { connect, ending, failure, from, parseTarget, type Target } from "./support/clients.ts";
 import { type Finished, type GatewayProcess, run, startGateway, tdb } from "./support/gateway.ts";
 import { until } from "./support/until.ts";
@@ -22,10 +23,8 @@ afterAll(async () => {
   await rm(home, { recursive: true, force: true });
 });
 
-function cli(args: readonly string[], env: Record<string, string> = {}): Promise<Finished> {
-  const own = { HOME: home, TDB_DATA_DIR: home, TDB_API_URL: gateway.credentials.api_url, TDB_PASSWORD: "correct horse battery" };
-  return tdb("node", args, { ...own, ...env });
-}
+const environment = () => ({ HOME: home, TDB_API_URL: gateway.credentials.api_url, TDB_PASSWORD: "correct horse battery" });
+const cli = (args: readonly string[], env: Record<string, string> = {}): Promise<Finished> => tdbHere(args, { ...environment(), ...env });
 
 /** What a command that must succeed prints. */
 async function done(...args: string[]): Promise<string> {
@@ -269,7 +268,9 @@ describe("what goes with every command", () => {
       expect(await done("tenants", "list", "--json", "--output", file)).toBe("");
       expect(JSON.parse(await readFile(file, "utf8"))).toMatchObject({ success: true, count: 2 });
       expect((await stat(file)).mode & 0o777).toBe(0o600);
-      expect(await cli(["tenants", "create"])).toMatchObject({ code: 2, stdout: "" });
+      const typed = (...args: string[]) => tdb("node", args, environment());
+      expect(await typed("tenants", "create")).toMatchObject({ code: 2, stdout: "" });
+      expect(await typed("tenants", "list", "--quiet")).toMatchObject({ code: 0, stdout: await done("tenants", "list", "--quiet"), stderr: "" });
       const script = join(home, "tdb.bash");
       await done("completion", "bash", "--output", script);
       const complete = async (...words: string[]) => {

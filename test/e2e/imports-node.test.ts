@@ -6,8 +6,9 @@ import { afterAll, beforeAll, describe, expect, it } from "vitest";
 import { type Door, openDoor } from "../gateway/imports/door.ts";
 import { startTestPostgres, type TestPostgres } from "../support/postgres.ts";
 import { type Api, makeApi } from "./support/api.ts";
+import { tdbHere } from "./support/cli.ts";
 import { connect, parseTarget, psql, type Target } from "./support/clients.ts";
-import { type Finished, type GatewayProcess, makeDataDir, startGateway, tdb } from "./support/gateway.ts";
+import { type Finished, type GatewayProcess, makeDataDir, startGateway } from "./support/gateway.ts";
 import { until } from "./support/until.ts";
 
 const shared = `
@@ -25,7 +26,6 @@ const blueprint = [
   "CREATE TABLE entries (id int PRIMARY KEY, account_id int NOT NULL REFERENCES accounts, amount numeric(9,2) NOT NULL)",
   "CREATE TABLE plans (code text PRIMARY KEY)",
 ];
-/** Each use of the command line is a process. */
 const longMs = 180_000;
 
 let gateway: GatewayProcess;
@@ -74,7 +74,7 @@ const inTenant = async (id: string, query: string) => (await api("POST", `/tenan
 function cli(args: readonly string[], user = "reader:reads-only"): Promise<Finished> {
   const { api_url, api_key } = gateway.credentials;
   const TDB_IMPORT_SOURCE = `postgresql://${user}@127.0.0.1:${door.port}/shared?sslmode=disable`;
-  return tdb("node", args, { TDB_API_URL: api_url, TDB_API_KEY: api_key, TDB_IMPORT_SOURCE });
+  return tdbHere(args, { HOME: gateway.dataDir, TDB_API_URL: api_url, TDB_API_KEY: api_key, TDB_IMPORT_SOURCE });
 }
 
 const sums = "SELECT (SELECT count(*)::int FROM accounts), (SELECT sum(amount)::text FROM entries), (SELECT count(*)::int FROM plans)";
