@@ -59,7 +59,7 @@ const recordedFields = [
 const readingCommands = new Set(["SELECT", "SHOW", "EXPLAIN", "FETCH"]);
 
 /**
- * Records what succeeded, and what failed on our side and may have happened in part; what was refused changed nothing and is in the log.
+ * Records what succeeded, and what failed and may have happened in part; what was refused at once changed nothing and is in the log.
  * The answer waits for the record, but is not lost with it: a failure goes to the log with everything the record would have said.
  */
 export function recordChanges(route: { readonly method: string; readonly path: string }, { who }: Policy): MiddlewareHandler<ApiEnv> {
@@ -69,7 +69,8 @@ export function recordChanges(route: { readonly method: string; readonly path: s
   return async (c, next) => {
     await next();
     const { operations, log } = c.var.api;
-    if (!isChange || !operations || c.var.isReplay || (c.res.status >= 400 && c.res.status < 500)) return;
+    const isRefused = c.res.status >= 400 && c.res.status < 500 && !c.var.hasActed;
+    if (!isChange || !operations || c.var.isReplay || isRefused) return;
     const entry = await describeChange(c, action, isOperators);
     if (!entry) return;
     await operations
