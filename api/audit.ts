@@ -97,7 +97,7 @@ async function describeChange(c: ApiContext, action: string, isOperators: boolea
     ...(isOperators ? operator : describeActor(c, sent)),
     action,
     target: c.req.param("id") ?? c.req.param("ip") ?? firstText(answered, ["id", "tenant_id", "project_id", "name"]),
-    before: stateBefore(c, after),
+    before: c.var.before ?? stateBefore(c, after),
     after: Object.keys(after).length === 0 ? undefined : after,
     status: c.res.status,
     address: c.env?.remoteAddress ?? "",
@@ -115,7 +115,7 @@ function describeActor(c: ApiContext, sent: Readonly<Record<string, unknown>>): 
   return { credentialId: principal.credential.id, accountId: undefined, actor: principal.credential.name };
 }
 
-/** What the policy looked up anyway: a workspace's or tenant's own settings, a tenant's state. */
+/** Where the route does not tell: what the policy looked up anyway, a workspace's or tenant's own settings, a tenant's state. */
 function stateBefore(c: ApiContext, after: Readonly<Record<string, unknown>>): AuditEntry["before"] {
   const tenant = c.var.tenant as ApiEnv["Variables"]["tenant"] | undefined;
   const workspace = c.var.workspace as ApiEnv["Variables"]["workspace"] | undefined;

@@ -37,6 +37,11 @@ export interface NewCredential {
   readonly proxyPassword: string;
 }
 
+export interface RotatedCredential extends NewCredential {
+  /** How the key it had until now begins. */
+  readonly previousPrefix: string;
+}
+
 export interface NewProject extends NewCredential {
   readonly project: Project;
 }
@@ -169,9 +174,10 @@ export interface ControlPlane {
 
   listCredentials(projectId: string, page: Page): Promise<Listing<Credential>>;
   createCredential(projectId: string, input: { name: string; role: Role; scope: Scope; expiresAt: number | undefined }): Promise<NewCredential>;
-  revokeCredential(projectId: string, credentialId: string): Promise<void>;
+  /** @returns what was revoked. */
+  revokeCredential(projectId: string, credentialId: string): Promise<Credential>;
   /** New secrets; the old ones go on for `graceS` seconds. */
-  rotateCredential(projectId: string, credentialId: string, graceS: number): Promise<NewCredential>;
+  rotateCredential(projectId: string, credentialId: string, graceS: number): Promise<RotatedCredential>;
 
   listWorkspaces(projectId: string, page: Page): Promise<Listing<Workspace>>;
   createWorkspace(

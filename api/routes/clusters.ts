@@ -1,6 +1,7 @@
 /** The servers that host databases, for the server's operator: listed with how full they are, added, changed, removed. */
 import { z } from "@hono/zod-openapi";
 import { type ClusterConnection, type ClusterInfo, operatorsRecord } from "../../core/operations.ts";
+import type { ApiContext } from "../context.ts";
 import { endpoint } from "../endpoint.ts";
 import { answer, badInput, created, ok, paging } from "../envelope.ts";
 import { readConnectionUrl } from "../import-shapes.ts";
@@ -148,6 +149,12 @@ const add = endpoint(
   },
 );
 
+/** For the record of changes. */
+async function rememberServer(c: ApiContext, id: string): Promise<void> {
+  const found = (await operationsOf(c).listClusters()).find((cluster) => cluster.id === id || cluster.name === id);
+  if (found) c.set("before", { server: found.server });
+}
+
 const change = endpoint(
   { policy },
   {
@@ -162,7 +169,11 @@ const change = endpoint(
     },
     responses: { 200: answer(200, "Changed", clusterFields) },
   },
-  async (c) => ok(c, present(await operationsOf(c).changeCluster(c.req.valid("param").id, toConnection(c.req.valid("json"))))),
+  async (c) => {
+    const { id } = c.req.valid("param");
+    await rememberServer(c, id);
+    return ok(c, present(await operationsOf(c).changeCluster(id, toConnection(c.req.valid("json")))));
+  },
 );
 
 const remove = endpoint(
@@ -177,6 +188,7 @@ const remove = endpoint(
   },
   async (c) => {
     const { id } = c.req.valid("param");
+    await rememberServer(c, id);
     await operationsOf(c).removeCluster(id);
     return ok(c, { id, message: `Cluster '${id}' removed` });
   },

@@ -165,7 +165,8 @@ const cancel = endpoint(
     responses: { 200: answer(200, "The deployment", deploymentDetailFields) },
   },
   async (c) => {
-    const { id } = await reachDeployment(c);
+    const { id, state } = await reachDeployment(c);
+    c.set("before", { status: state });
     return ok(c, presentDetail(await c.var.api.control.cancelDeployment(c.var.access.projectId, id)));
   },
 );
@@ -181,7 +182,8 @@ const retry = endpoint(
     responses: { 202: answer(202, "Started", deploymentDetailFields) },
   },
   async (c) => {
-    const { id } = await reachDeployment(c);
+    const { id, state } = await reachDeployment(c);
+    c.set("before", { status: state });
     return accepted(c, presentDetail(await c.var.api.control.retryDeployment(c.var.access.projectId, id)));
   },
 );

@@ -265,7 +265,11 @@ const mark = endpoint(
   },
   async (c) => {
     const { deploy_data } = c.req.valid("json");
-    const table = await designOf(c).setReferenceTable(c.var.access.projectId, c.var.workspace.id, c.req.valid("param").name, deploy_data);
+    const design = designOf(c);
+    const { access, workspace } = c.var;
+    const marked = await design.listReferenceTables(access.projectId, workspace.id);
+    const table = await design.setReferenceTable(access.projectId, workspace.id, c.req.valid("param").name, deploy_data);
+    c.set("before", { deploy_data: marked.some(({ schema, name }) => schema === table.schema && name === table.name) });
     return ok(c, { schema: table.schema, name: table.name, deploy_data });
   },
 );

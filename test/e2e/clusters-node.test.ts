@@ -191,8 +191,8 @@ describe("an added server", () => {
     const by = { actor: "operator", target: "eu2", address: expect.stringMatching(/^(127\.|::1)/) };
     const { body } = await apiOf(pair.two, operatorToken)("GET", "/clusters/audit");
     expect(body.changes).toMatchObject([
-      { ...by, action: "DELETE /clusters/{id}", after: null, http_status: 200 },
-      { ...by, action: "PATCH /clusters/{id}", after: { server: `127.0.0.1:${otherDoor.port}` } },
+      { ...by, action: "DELETE /clusters/{id}", before: { server: `127.0.0.1:${otherDoor.port}` }, after: null, http_status: 200 },
+      { ...by, action: "PATCH /clusters/{id}", before: { server: `127.0.0.1:${door.port}` }, after: { server: `127.0.0.1:${otherDoor.port}` } },
       { ...by, action: "POST /clusters", after: { name: "eu2", server: `127.0.0.1:${door.port}` }, http_status: 201 },
     ]);
     expect(JSON.stringify(body)).not.toContain(passwordOf(added));

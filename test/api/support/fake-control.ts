@@ -157,13 +157,14 @@ export class FakeControl implements ControlPlane {
     const found = [...this.keys].find(([, key]) => key.id === id && key.projectId === projectId);
     if (!found) throw missing("API key");
     this.keys.delete(found[0]);
+    return found[1];
   }
 
   async rotateCredential(projectId: string, id: string, graceS: number) {
     this.calls.push(`rotateCredential ${graceS}`);
     const found = [...this.keys.values()].find((key) => key.id === id && key.projectId === projectId);
     if (!found) throw missing("API key");
-    return { credential: found, apiKey: `tenantsdb_sk_${this.#hex(64)}`, proxyPassword: `tdb_${this.#hex(16)}` };
+    return { credential: found, apiKey: `tenantsdb_sk_${this.#hex(64)}`, proxyPassword: `tdb_${this.#hex(16)}`, previousPrefix: found.prefix };
   }
 
   async listWorkspaces(projectId: string, page: Page) {
