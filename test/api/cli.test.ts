@@ -323,6 +323,22 @@ describe("tdb psql", () => {
     expect(cli.programs).toEqual([{ command: "psql", args: ["-c", "SELECT 1"], env: { ...place, PGPASSWORD: "tdb_0123456789abcdef", ...tls } }]);
   });
 
+  it.each([
+    [
+      { pg_host: "pg.example.com", pg_port: 5432 },
+      { PGSSLMODE: "verify-full", PGSSLROOTCERT: "/ca.pem" },
+    ],
+    [{ pg_host: "localhost", pg_port: 5432 }, { PGSSLMODE: "require" }],
+    [{ pg_host: "pg.example.com", pg_port: 6432 }, { PGSSLMODE: "require" }],
+  ])("believes this folder's CA for its own gateway only: %j", async (where, tls) => {
+    const cli = await makeCli();
+    await cli.writeLocalCredentials({ ca_file: "/ca.pem", api_url: "http://localhost:9876", ...where });
+    const env = { TDB_API_KEY: cli.world.key, TDB_PROXY_PASSWORD: "tdb_given" };
+    expect((await cli.run(["psql", "wayne"], { env })).code).toBe(0);
+    const { PGSSLMODE, PGSSLROOTCERT } = cli.programs[0]!.env;
+    expect({ PGSSLMODE, PGSSLROOTCERT }).toEqual({ PGSSLROOTCERT: undefined, ...tls });
+  });
+
   it("opens a tenant with the password that was given", async () => {
     const cli = await makeCli();
     const env = { TDB_API_KEY: cli.world.key, TDB_PROXY_PASSWORD: "tdb_given" };
@@ -353,6 +369,7 @@ describe("tdb completion", () => {
     const cli = await makeCli();
     const { out } = await cli.run(["completion", shell]);
     for (const word of ["tenants", "apikeys", "rotate", "--scope-values", "--lock-timeout-ms", "up"]) expect(out).toContain(word);
+    for (const word of ["--pg-port", "--no-signup-enabled", "--check", "debug info warn error", "continue hold"]) expect(out).toContain(word);
   });
 });
 

@@ -283,6 +283,11 @@ describe("what goes with every command", () => {
       expect(await complete("tdb", "ten")).toBe("tenants");
       expect(await complete("tdb", "tenants", "cr")).toBe("create");
       expect(await complete("tdb", "--json", "tenants", "create", "--bl")).toBe("--blueprint");
+      expect(await complete("tdb", "workspaces", "create", "--name", "x", "--mode", "")).toBe("tenant control");
+      expect(await complete("tdb", "completion", "b")).toBe("bash");
+      expect(await complete("tdb", "up", "--pg-p")).toBe("--pg-port");
+      expect(await complete("tdb", "up", "--log-level", "w")).toBe("warn");
+      expect(await complete("tdb", "master-key", "rotate", "--da")).toBe("--data-dir");
     },
     longMs,
   );
