@@ -172,6 +172,23 @@ describe("an added server", () => {
     for (const gateway of [pair.one, pair.two]) expect(await visit(gateway, wayne)).toEqual({ server: "added", accounts: 0 });
   }, 120_000);
 
+  it("that is away is said to be away, to whoever asks for it and to nobody else, and is back when it is back", async () => {
+    const ask = async (api: Api, id: string) => {
+      const { status, body } = await api("POST", `/tenants/${id}/query`, { query: "SELECT count(*)::int FROM accounts" });
+      return [status, body.code];
+    };
+    otherDoor.shutAfter(0);
+    for (const api of [apis.one, apis.two]) {
+      expect(await ask(api, "wayne")).toEqual([503, "backend_unavailable"]);
+      expect(await ask(api, "globex")).toEqual([200, "ok"]);
+    }
+    const ready = await apis.one("GET", "/ready");
+    expect([ready.status, ready.body.checks["cluster eu2"] === "ok", ready.body.checks["cluster main"]]).toEqual([503, false, "ok"]);
+    otherDoor.open();
+    await until(async () => (await apis.one("GET", "/ready")).status === 200);
+    for (const api of [apis.one, apis.two]) expect(await ask(api, "wayne")).toEqual([200, "ok"]);
+  }, 120_000);
+
   it("is removed when nobody is left on it, and leaves nothing there", async () => {
     const full = await operator("DELETE", "/clusters/eu2");
     expect([full.status, full.body.error]).toEqual([409, "Cluster 'eu2' has 1 database: move or delete its tenants first"]);

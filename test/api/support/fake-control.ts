@@ -426,7 +426,7 @@ export class FakeControl implements ControlPlane {
     return ended;
   }
 
-  async *followDeployment(projectId: string, id: string): AsyncGenerator<DeploymentEvent> {
+  async *followDeployment(projectId: string, id: string, _signal: AbortSignal): AsyncGenerator<DeploymentEvent> {
     yield { type: "progress", deployment: await this.getDeployment(projectId, id) };
     const deployment = await this.waitForDeployment(projectId, id);
     for (const result of deployment.results) yield { type: "result", result };
