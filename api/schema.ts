@@ -336,4 +336,14 @@ export const deploymentFields = {
   finished_at: MaybeTime,
 };
 export const Deployment = z.object(deploymentFields).openapi("Deployment");
+/** Whose results come with a job; `what` it is. */
+export const shownField = (what: string) =>
+  z
+    .enum(["all", "failed", "none"], "must be all, failed or none")
+    .optional()
+    .openapi({
+      description: `Whose results come with it; all unless told. \`none\` is for asking again and again how far ${what} with thousands of tenants is: the counts are always there.`,
+      example: "failed",
+    });
+
 export const deploymentDetailFields = { ...deploymentFields, results: z.array(DeploymentResult) };

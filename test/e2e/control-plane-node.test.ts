@@ -51,6 +51,10 @@ describe("schema changes", () => {
     expect(workspace.undeployed_changes).toBe(3);
     const diff = await ask("GET", "/workspaces/myapp/diff");
     const changes: { ddl_id: number; version: number; sql: string }[] = diff.changes;
+    const first = await ask("GET", "/workspaces/myapp/diff?limit=2");
+    const second = await ask("GET", `/workspaces/myapp/diff?limit=2&cursor=${first.next_cursor}`);
+    expect([first.count, second.count, second.next_cursor, diff.next_cursor]).toEqual([2, 1, null, null]);
+    expect([...first.changes, ...second.changes]).toEqual(changes);
     const idOf = (table: string) => changes.find(({ sql }) => sql.includes(table))!.ddl_id;
     expect((await ask("DELETE", `/workspaces/myapp/diff/${idOf("skipped")}`)).message).toMatch(/is skipped/);
     expect(await ask("POST", `/workspaces/myapp/diff/${idOf("undone")}/revert`)).toMatchObject({
@@ -131,6 +135,9 @@ describe("a change that one tenant's rows forbid", () => {
 
     const first = { tenant_ids: ["globex", "fresh", "wayne"], canary: 1, canary_watch_s: 0 };
     const held = await ask("POST", "/deployments", { blueprint_name: "myapp", ...first, wait: true });
+    const shown = async (results: string) => (await ask("GET", `/deployments/${held.id}?results=${results}`)).results;
+    expect([await shown("all"), await shown("failed"), await shown("none")]).toEqual([held.results, [held.results[1]], []]);
+    expect((await fleet.api("GET", `/deployments/${held.id}?results=some`)).body.issues).toMatchObject([{ path: "results" }]);
     expect(held).toMatchObject({ status: "failed", held_because: "it failed on canary 'globex'" });
     expect(held.results).toMatchObject([
       { tenant_id: "fresh", status: "cancelled", canary: false },

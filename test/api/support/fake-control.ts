@@ -9,6 +9,7 @@ import type {
   NewCredential,
   NewProject,
   Page,
+  ResultsShown,
 } from "../../../core/control-plane.ts";
 import { GatewayError } from "../../../core/errors.ts";
 import {
@@ -49,6 +50,8 @@ export class FakeControl implements ControlPlane {
   readonly tenantSettings = new Map<string, Partial<DatabaseSettings>>();
   /** Every call that changes or reads something below a project, for asserting that refused requests did nothing. */
   readonly calls: string[] = [];
+  /** Whose results each look at a deployment asked for. */
+  readonly resultsAsked: ResultsShown[] = [];
   /** Thrown by the next query, or by checkReady. */
   failure: Error | undefined;
   #serial = 0;
@@ -405,10 +408,12 @@ export class FakeControl implements ControlPlane {
     );
   }
 
-  async getDeployment(projectId: string, id: string) {
+  async getDeployment(projectId: string, id: string, shown: ResultsShown = "all") {
+    this.resultsAsked.push(shown);
     const deployment = this.deployments.find((found) => found.projectId === projectId && found.id === id);
     if (!deployment) throw missing("Deployment");
-    return deployment;
+    const results = deployment.results.filter(({ status }) => shown === "all" || (shown === "failed" && status === "failed"));
+    return shown === "all" ? deployment : { ...deployment, results };
   }
 
   async waitForDeployment(projectId: string, id: string) {

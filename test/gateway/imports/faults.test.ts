@@ -120,6 +120,9 @@ describe("sources that do not fit", () => {
       ["c", "failed", 'insert or update on table "entries" violates foreign key constraint "entries_account_id_fkey"', "23503"],
       ["d", "done", undefined, undefined],
     ]);
+    const shown = (which: "failed" | "none") => instance.imports.getImport(target.projectId, "shop", status.id, which);
+    expect(await shown("failed")).toEqual({ ...status, tenants: status.tenants.slice(1, 3) });
+    expect(await shown("none")).toEqual({ ...status, tenants: [] });
     for (const id of ["b", "c"]) expect(await world().inside(await target.database(id), "SELECT FROM public.accounts")).toEqual([]);
     await shared.query("UPDATE accounts SET amount = '5' WHERE id = 5; UPDATE entries SET account_id = 2 WHERE id = 6");
     await instance.imports.retryImport(target.projectId, "shop", status.id);
