@@ -1,7 +1,8 @@
 /** The record of changes: one middleware on every route that changes something, after it has. */
 import type { MiddlewareHandler } from "hono";
-import type { AuditEntry } from "../core/operations.ts";
+import { type AuditEntry, operatorsRecord } from "../core/operations.ts";
 import type { ApiContext, ApiEnv } from "./context.ts";
+import type { Policy } from "./policy.ts";
 
 const safeMethods = new Set(["get", "head", "options"]);
 
@@ -58,17 +59,19 @@ const recordedFields = [
 const readingCommands = new Set(["SELECT", "SHOW", "EXPLAIN", "FETCH"]);
 
 /**
- * Records what succeeded, and what failed on our side and may have happened in part; what was refused changed nothing and is in the log.
+ * Records what succeeded, and what failed and may have happened in part; what was refused at once changed nothing and is in the log.
  * The answer waits for the record, but is not lost with it: a failure goes to the log with everything the record would have said.
  */
-export function recordChanges(route: { readonly method: string; readonly path: string }): MiddlewareHandler<ApiEnv> {
+export function recordChanges(route: { readonly method: string; readonly path: string }, { who }: Policy): MiddlewareHandler<ApiEnv> {
   const action = `${route.method.toUpperCase()} ${route.path}`;
+  const isOperators = who === "operator";
   const isChange = !safeMethods.has(route.method.toLowerCase());
   return async (c, next) => {
     await next();
     const { operations, log } = c.var.api;
-    if (!isChange || !operations || c.var.isReplay || (c.res.status >= 400 && c.res.status < 500)) return;
-    const entry = await describeChange(c, action);
+    const isRefused = c.res.status >= 400 && c.res.status < 500 && !c.var.hasActed;
+    if (!isChange || !operations || c.var.isReplay || isRefused) return;
+    const entry = await describeChange(c, action, isOperators);
     if (!entry) return;
     await operations
       .recordChange(entry)
@@ -76,26 +79,34 @@ export function recordChanges(route: { readonly method: string; readonly path: s
   };
 }
 
-async function describeChange(c: ApiContext, action: string): Promise<AuditEntry | undefined> {
+async function describeChange(c: ApiContext, action: string, isOperators: boolean): Promise<AuditEntry | undefined> {
   const sent = await readSent(c);
   const answered = c.var.answered ?? {};
-  const projectId = c.var.access?.projectId ?? text(answered.project_id) ?? c.req.param("id");
+  const projectId = isOperators ? operatorsRecord : (c.var.access?.projectId ?? text(answered.project_id) ?? c.req.param("id"));
   const command = text(answered.command);
   if (projectId === undefined || (command !== undefined && readingCommands.has(command))) return undefined;
-  const after = { ...pick(sent, recordedFields), ...pick(c.req.query(), ["hard", "blueprint"]), ...(command !== undefined && { command }) };
+  const after = {
+    ...pick(sent, recordedFields),
+    ...pick(c.req.query(), ["hard", "blueprint"]),
+    ...(command !== undefined && { command }),
+    ...(isOperators && pick(answered, ["server"])), // where it stands; how it is logged in to is a secret
+  };
   return {
     projectId,
     at: c.var.api.clock.wallMs(),
-    ...describeActor(c, sent),
+    ...(isOperators ? operator : describeActor(c, sent)),
     action,
     target: c.req.param("id") ?? c.req.param("ip") ?? firstText(answered, ["id", "tenant_id", "project_id", "name"]),
-    before: stateBefore(c, after),
+    before: c.var.before ?? stateBefore(c, after),
     after: Object.keys(after).length === 0 ? undefined : after,
     status: c.res.status,
     address: c.env?.remoteAddress ?? "",
     requestId: c.var.requestId,
   };
 }
+
+/** Whoever has the configuration's token: it names nobody. */
+const operator = { credentialId: undefined, accountId: undefined, actor: "operator" };
 
 function describeActor(c: ApiContext, sent: Readonly<Record<string, unknown>>): Pick<AuditEntry, "credentialId" | "accountId" | "actor"> {
   const principal = c.var.principal as ApiEnv["Variables"]["principal"] | undefined; // signing up needs none
@@ -104,7 +115,7 @@ function describeActor(c: ApiContext, sent: Readonly<Record<string, unknown>>): 
   return { credentialId: principal.credential.id, accountId: undefined, actor: principal.credential.name };
 }
 
-/** What the policy looked up anyway: a workspace's or tenant's own settings, a tenant's state. */
+/** Where the route does not tell: what the policy looked up anyway, a workspace's or tenant's own settings, a tenant's state. */
 function stateBefore(c: ApiContext, after: Readonly<Record<string, unknown>>): AuditEntry["before"] {
   const tenant = c.var.tenant as ApiEnv["Variables"]["tenant"] | undefined;
   const workspace = c.var.workspace as ApiEnv["Variables"]["workspace"] | undefined;

@@ -96,6 +96,10 @@ export interface ApiEnv {
     requestId: string;
     /** The answer is that of an earlier request: nothing was done. */
     isReplay: boolean | undefined;
+    /** Something was done before the request was refused: it is recorded, and not done again. */
+    hasActed: boolean | undefined;
+    /** What a change replaced or took away, for the record of changes. */
+    before: Readonly<Record<string, unknown>> | undefined;
     /** Fields of a successful answer, for the record of changes. */
     answered: Readonly<Record<string, unknown>> | undefined;
     /** Set on every route that is for keys and sessions. */

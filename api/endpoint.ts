@@ -41,7 +41,7 @@ export function endpoint<P extends string, R extends Omit<RouteConfig, "path" | 
     ...(isRepeatable && { parameters: [idempotencyKeyParameter, ...(route.parameters ?? [])] }),
     middleware: [
       enforce(options.policy),
-      recordChanges(route),
+      recordChanges(route, options.policy),
       limitBody(options.maxBodyBytes ?? 1024 * 1024),
       ...(isRepeatable ? [answerOnce()] : []),
     ],

@@ -15,8 +15,10 @@ export const idempotencyKeyParameter = {
   example: "2f0c1f6e-6a2b-4a55-9f0e-0f6d7a3f7c11",
 };
 
-/** Answers above this are not remembered. */
+/** Answers above this are not kept. */
 const maxAnswerBytes = 1024 * 1024;
+/** Stands in the store for an answer that is not kept: no successful one has it. */
+const notKeptStatus = 409;
 const encoder = new TextEncoder();
 const decoder = new TextDecoder();
 
@@ -39,16 +41,9 @@ export function answerOnce(): MiddlewareHandler<ApiEnv> {
       c.res = await replay(c, known.answer, secret, key);
       return;
     }
-    let isRemembered = false;
-    try {
-      await next();
-      const body = await rememberable(c);
-      if (body === undefined) return;
-      await idempotency.finish(owner, keyHash, { status: c.res.status, sealed: await seal(body, secret, key) });
-      isRemembered = true;
-    } finally {
-      if (!isRemembered && c.res.status < 500) await idempotency.abandon(owner, keyHash);
-    }
+    await next();
+    if (c.res.status < 300) return idempotency.finish(owner, keyHash, await remember(c, secret, key));
+    if (c.res.status < 500 && !c.var.hasActed) await idempotency.abandon(owner, keyHash);
   };
 }
 
@@ -60,15 +55,21 @@ function stillRunning(): GatewayError {
   );
 }
 
-/** The text of a successful JSON answer; refusals changed nothing and may be tried again. */
-async function rememberable(c: ApiContext): Promise<string | undefined> {
+/** A successful answer, or that there was one: what was carried out is never carried out again, whether its answer can be kept or not. */
+async function remember(c: ApiContext, secret: string, key: string): Promise<SealedAnswer> {
   const isJson = c.res.headers.get("content-type")?.startsWith("application/json") ?? false;
-  if (c.res.status >= 300 || !isJson) return undefined;
-  const text = await c.res.clone().text();
-  return text.length > maxAnswerBytes ? undefined : text;
+  const text = isJson ? await c.res.clone().text() : undefined;
+  if (text === undefined || text.length > maxAnswerBytes) return { status: notKeptStatus, sealed: new Uint8Array() };
+  return { status: c.res.status, sealed: await seal(text, secret, key) };
 }
 
 async function replay(c: ApiContext, answer: SealedAnswer, secret: string, key: string): Promise<Response> {
+  if (answer.status === notKeptStatus) {
+    throw new GatewayError(
+      "conflict",
+      "a request with this Idempotency-Key was carried out; its answer is not kept, since it is above 1 MiB or came in lines: look what was done, and use a new key to do it again",
+    );
+  }
   const body = await open(answer.sealed, secret, key);
   if (body === undefined) {
     throw new GatewayError(

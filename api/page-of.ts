@@ -1,4 +1,4 @@
-/** Paging of lists that are whole in memory: sessions, bans, projects, clusters. */
+/** Paging of lists that are whole in memory: sessions, bans, projects, clusters, pending changes, what a scope names. */
 import { badInput } from "./envelope.ts";
 import { readPage } from "./present.ts";
 

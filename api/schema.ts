@@ -238,7 +238,10 @@ export const queryAnswerFields = {
   rows: z.array(z.array(z.unknown())).openapi({ example: [[1]] }),
   row_count: z.number().int().openapi({ example: 1 }),
   execution_time_ms: z.number().openapi({ example: 2 }),
-  truncated: z.boolean().openapi({ description: "True when max_rows_per_query cut the answer short.", example: false }),
+  truncated: z.boolean().openapi({
+    description: "True when there were more rows than an answer holds (10000). More than max_rows_per_query are an error, as on the wire.",
+    example: false,
+  }),
   command: z.string().openapi({ example: "SELECT" }),
 };
 
@@ -333,4 +336,14 @@ export const deploymentFields = {
   finished_at: MaybeTime,
 };
 export const Deployment = z.object(deploymentFields).openapi("Deployment");
+/** Whose results come with a job; `what` it is. */
+export const shownField = (what: string) =>
+  z
+    .enum(["all", "failed", "none"], "must be all, failed or none")
+    .optional()
+    .openapi({
+      description: `Whose results come with it; all unless told. \`none\` is for asking again and again how far ${what} with thousands of tenants is: the counts are always there.`,
+      example: "failed",
+    });
+
 export const deploymentDetailFields = { ...deploymentFields, results: z.array(DeploymentResult) };

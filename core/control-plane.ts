@@ -37,6 +37,14 @@ export interface NewCredential {
   readonly proxyPassword: string;
 }
 
+/** Which tenants' results come with a job; those of ten thousand are megabytes. */
+export type ResultsShown = "all" | "failed" | "none";
+
+export interface RotatedCredential extends NewCredential {
+  /** How the key it had until now begins. */
+  readonly previousPrefix: string;
+}
+
 export interface NewProject extends NewCredential {
   readonly project: Project;
 }
@@ -169,9 +177,10 @@ export interface ControlPlane {
 
   listCredentials(projectId: string, page: Page): Promise<Listing<Credential>>;
   createCredential(projectId: string, input: { name: string; role: Role; scope: Scope; expiresAt: number | undefined }): Promise<NewCredential>;
-  revokeCredential(projectId: string, credentialId: string): Promise<void>;
+  /** @returns what was revoked. */
+  revokeCredential(projectId: string, credentialId: string): Promise<Credential>;
   /** New secrets; the old ones go on for `graceS` seconds. */
-  rotateCredential(projectId: string, credentialId: string, graceS: number): Promise<NewCredential>;
+  rotateCredential(projectId: string, credentialId: string, graceS: number): Promise<RotatedCredential>;
 
   listWorkspaces(projectId: string, page: Page): Promise<Listing<Workspace>>;
   createWorkspace(
@@ -238,7 +247,8 @@ export interface ControlPlane {
   /** Records the job and its tenants, then returns; the work goes on in the job queue, on any instance. */
   createDeployment(projectId: string, request: DeploymentRequest): Promise<Deployment>;
   listDeployments(projectId: string, page: Page): Promise<Listing<Deployment>>;
-  getDeployment(projectId: string, deploymentId: string): Promise<Deployment>;
+  /** `shown`, all unless told: whose results it comes with. */
+  getDeployment(projectId: string, deploymentId: string, shown?: ResultsShown): Promise<Deployment>;
   /** Resolves when the deployment has ended, or when `signal` aborts with its present state. */
   waitForDeployment(projectId: string, deploymentId: string, signal: AbortSignal): Promise<Deployment>;
   cancelDeployment(projectId: string, deploymentId: string): Promise<Deployment>;

@@ -1,4 +1,5 @@
 /** Moving in from a shared database: rows are split by a routing field into tenants' own databases. What the API asks for and is told. */
+import type { ResultsShown } from "./control-plane.ts";
 
 /** Where the shared database is. The password is kept sealed until the import is done. */
 export interface ImportConnection {
@@ -144,8 +145,8 @@ export interface Imports {
   analyze(projectId: string, workspace: string, request: ImportRequest, kind: "data" | "full"): Promise<ImportAnalysis>;
   /** Checks what `analyze` would call a problem, records the job and returns; the work goes on in the job queue, on any instance. */
   startImport(projectId: string, workspace: string, request: ImportRequest, kind: "data" | "full"): Promise<ImportStatus>;
-  /** The newest one where no id is given. @throws not_found */
-  getImport(projectId: string, workspace: string, importId: string | undefined): Promise<ImportStatus>;
+  /** The newest one where no id is given; `shown`, all unless told: whose results it comes with. @throws not_found */
+  getImport(projectId: string, workspace: string, importId: string | undefined, shown?: ResultsShown): Promise<ImportStatus>;
   /** Tenants in progress are taken back; those done stay. @throws conflict when it has ended */
   cancelImport(projectId: string, workspace: string, importId: string): Promise<ImportStatus>;
   /** The tenants not done again, from where it stopped. @throws conflict while it runs, or when it is done */

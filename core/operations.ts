@@ -79,8 +79,12 @@ export interface PoolerFiles {
   readonly "userlist.txt": string;
 }
 
+/** Stands where a project's id does in the record of what the operator changed, which is no project's. */
+export const operatorsRecord = "operator";
+
 /** One change made over the API. Never a secret, nor the text of a statement. */
 export interface AuditEntry {
+  /** Or {@link operatorsRecord}. */
   readonly projectId: string;
   /** Wall clock. */
   readonly at: number;
@@ -130,6 +134,6 @@ export interface Operations {
   /** What sets up a PgBouncer before a cluster. @throws {GatewayError} not_found, backend_unreachable. */
   describePooler(request: PoolerRequest): Promise<PoolerFiles>;
   recordChange(entry: AuditEntry): Promise<void>;
-  /** Newest first. @throws {GatewayError} bad_request for a foreign cursor, backend_unreachable. */
+  /** A project's, or the operator's; newest first. @throws {GatewayError} bad_request for a foreign cursor, backend_unreachable. */
   listChanges(projectId: string, page: AuditPage): Promise<Listing<AuditEntry>>;
 }

@@ -23,6 +23,8 @@ const Credentials = z.object({
   proxy_password: z.string(),
   api_url: z.string(),
   ca_file: z.string().nullish(),
+  pg_host: z.string().optional(),
+  pg_port: z.number().optional(),
 });
 export type LocalCredentials = z.infer<typeof Credentials>;
 

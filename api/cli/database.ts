@@ -59,6 +59,16 @@ function undefinedIfOutOfReach(error: unknown): undefined {
   throw error;
 }
 
+/**
+ * The CA of a gateway started from this folder, for databases of that gateway only: --api-url may name another, whose certificate it did not sign.
+ * By address of the database, since one API has many: localhost is 127.0.0.1.
+ */
+export async function findCaFile(session: CliSession, { host, port }: Connection): Promise<string | undefined> {
+  const local = await session.localCredentials();
+  const isItsOwn = (local?.pg_host ?? host) === host && (local?.pg_port ?? port) === port;
+  return isItsOwn ? (local?.ca_file ?? undefined) : undefined;
+}
+
 /** What was given, else what is known: the project's proxy password, or the key in use, which opens the wire too. */
 export async function findPassword(session: CliSession, { kind, connection }: Found, ask: boolean): Promise<string> {
   const prompt = `Proxy password for ${connection.database}: `;

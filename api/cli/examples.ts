@@ -57,6 +57,7 @@ const examples: Readonly<Record<string, string>> = {
   "bans lift": "tdb bans lift 192.0.2.17",
   audit: "tdb audit --since 1d",
   "clusters list": "TDB_API_KEY=<operator_token> tdb clusters",
+  "clusters audit": "TDB_API_KEY=<operator_token> tdb clusters audit --since 7d",
   "clusters remove": "TDB_API_KEY=<operator_token> tdb clusters remove eu2",
   "master-key": "tdb master-key rotate",
   version: "tdb version",

@@ -87,7 +87,7 @@ const query = endpoint(
     };
     const ask = (signal: AbortSignal) => control.queryTenants(projectId, input, signal);
     if (wantsLines(c)) return streamLines(c, ask, presentTenant) as never;
-    return ok(c, await gather(ask(c.req.raw.signal)));
+    return ok(c, await gather(c, ask(c.req.raw.signal)));
   },
 );
 
@@ -95,12 +95,13 @@ function wantsLines(c: ApiContext): boolean {
   return /\bapplication\/x-ndjson\b/i.test(c.req.header("accept") ?? "");
 }
 
-async function gather(answers: AsyncIterable<TenantAnswer>) {
+async function gather(c: ApiContext, answers: AsyncIterable<TenantAnswer>) {
   const results: ReturnType<typeof presentTenant>[] = [];
   let rows = 0;
   for await (const each of answers) {
     rows += each.answer?.rows.length ?? 0;
     if (rows > maxRows) {
+      c.set("hasActed", true); // the statement ran for every tenant up to here
       throw new GatewayError("payload_too_large", `the tenants' answers have more than ${maxRows} rows together`, {
         hint: "Ask with Accept: application/x-ndjson, which has no such limit.",
       });

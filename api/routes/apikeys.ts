@@ -40,10 +40,13 @@ const list = endpoint(
   async (c) => {
     const { items, nextCursor } = await c.var.api.control.listCredentials(c.var.access.projectId, readPage(c.req.valid("query")));
     const now = c.var.api.clock.wallMs();
-    const keys = items.map((item) => ({ ...presentCredential(item), key: `${item.prefix}…`, is_active: isActive(item, now) }));
+    const keys = items.map((item) => ({ ...presentCredential(item), key: shownKey(item.prefix), is_active: isActive(item, now) }));
     return ok(c, { api_keys: keys, count: keys.length, next_cursor: nextCursor ?? null });
   },
 );
+
+/** How a key is named without being told. */
+const shownKey = (prefix: string) => `${prefix}…`;
 
 function isActive(credential: Credential, now: number): boolean {
   return credential.revokedAt === undefined && (credential.expiresAt === undefined || credential.expiresAt > now);
@@ -158,7 +161,9 @@ const remove = endpoint(
   },
   async (c) => {
     const id = readKeyId(c.req.valid("param").id);
-    await c.var.api.control.revokeCredential(c.var.access.projectId, id);
+    const revoked = await c.var.api.control.revokeCredential(c.var.access.projectId, id);
+    const { name, role, scope_type, scope_values, expires_at } = presentCredential(revoked);
+    c.set("before", { name, key: shownKey(revoked.prefix), role, scope_type, scope_values, expires_at });
     return ok(c, { id, message: `API key '${id}' revoked` });
   },
 );
@@ -180,6 +185,7 @@ const rotate = endpoint(
   async (c) => {
     const id = readKeyId(c.req.valid("param").id);
     const made = await c.var.api.control.rotateCredential(c.var.access.projectId, id, c.req.valid("json").grace_s ?? 0);
+    c.set("before", { key: shownKey(made.previousPrefix) });
     return ok(c, presentSecrets(made, await findConnections(c, made.credential.scope)));
   },
 );

@@ -469,6 +469,14 @@ const ScheduleBody = z
   })
   .openapi("NewBackupSchedule");
 
+/** For the record of changes: what a schedule was, without when it runs next. */
+async function rememberSchedule(c: ApiContext): Promise<void> {
+  const found = await backupsOf(c).getSchedule(c.var.access.projectId, c.var.workspace.name);
+  if (!found) return;
+  const { cron, time_zone, keep_count, keep_days } = presentSchedule(found);
+  c.set("before", { cron, time_zone, keep_count, keep_days });
+}
+
 const setSchedule = endpoint(
   { policy: schedulePolicy },
   {
@@ -483,6 +491,7 @@ const setSchedule = endpoint(
   async (c) => {
     const { cron, time_zone, keep_count, keep_days } = c.req.valid("json");
     const schedule = { cron, timeZone: time_zone, keepCount: keep_count, keepDays: keep_days };
+    await rememberSchedule(c);
     return ok(c, { schedule: presentSchedule(await backupsOf(c).setSchedule(c.var.access.projectId, c.var.workspace.name, schedule)) });
   },
 );
@@ -499,6 +508,7 @@ const removeSchedule = endpoint(
   },
   async (c) => {
     const { name } = c.var.workspace;
+    await rememberSchedule(c);
     if (!(await backupsOf(c).removeSchedule(c.var.access.projectId, name))) throw notFound("Backup schedule", name);
     return ok(c, { message: `Tenants of '${name}' are not backed up by the clock any more` });
   },

@@ -5,6 +5,7 @@ import type { BlueprintVersion as Version } from "../../core/model.ts";
 import type { ApiContext } from "../context.ts";
 import { endpoint } from "../endpoint.ts";
 import { answer, badInput, ok, paging } from "../envelope.ts";
+import { pageOf } from "../page-of.ts";
 import { presentBlueprint, presentVersion, readPage } from "../present.ts";
 import { Blueprint, BlueprintParams, BlueprintVersion, blueprintFields, PageQuery } from "../schema.ts";
 import { findEach } from "./find-each.ts";
@@ -26,10 +27,11 @@ const list = endpoint(
   async (c) => {
     const { control } = c.var.api;
     const { projectId, scope } = c.var.access;
-    const { items, nextCursor } =
-      scope.type === "workspace"
-        ? { items: await listNamed(c, scope.values), nextCursor: undefined }
-        : await control.listBlueprints(projectId, readPage(c.req.valid("query")));
+    if (scope.type === "workspace") {
+      const { items: shown, ...page } = pageOf(await listNamed(c, scope.values), c.req.valid("query"), ({ name }) => name);
+      return ok(c, { blueprints: shown.map(presentBlueprint), ...page });
+    }
+    const { items, nextCursor } = await control.listBlueprints(projectId, readPage(c.req.valid("query")));
     return ok(c, { blueprints: items.map(presentBlueprint), count: items.length, next_cursor: nextCursor ?? null });
   },
 );

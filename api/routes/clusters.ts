@@ -1,12 +1,13 @@
 /** The servers that host databases, for the server's operator: listed with how full they are, added, changed, removed. */
 import { z } from "@hono/zod-openapi";
-import type { ClusterConnection, ClusterInfo } from "../../core/operations.ts";
+import { type ClusterConnection, type ClusterInfo, operatorsRecord } from "../../core/operations.ts";
+import type { ApiContext } from "../context.ts";
 import { endpoint } from "../endpoint.ts";
 import { answer, badInput, created, ok, paging } from "../envelope.ts";
 import { readConnectionUrl } from "../import-shapes.ts";
 import { pageOf } from "../page-of.ts";
 import { PageQuery } from "../schema.ts";
-import { operationsOf } from "./operations.ts";
+import { AuditQuery, changesAnswer, operationsOf, pageOfChanges } from "./operations.ts";
 
 const policy = { who: "operator" } as const;
 const tags = ["Operations"];
@@ -148,6 +149,12 @@ const add = endpoint(
   },
 );
 
+/** For the record of changes. */
+async function rememberServer(c: ApiContext, id: string): Promise<void> {
+  const found = (await operationsOf(c).listClusters()).find((cluster) => cluster.id === id || cluster.name === id);
+  if (found) c.set("before", { server: found.server });
+}
+
 const change = endpoint(
   { policy },
   {
@@ -162,7 +169,11 @@ const change = endpoint(
     },
     responses: { 200: answer(200, "Changed", clusterFields) },
   },
-  async (c) => ok(c, present(await operationsOf(c).changeCluster(c.req.valid("param").id, toConnection(c.req.valid("json"))))),
+  async (c) => {
+    const { id } = c.req.valid("param");
+    await rememberServer(c, id);
+    return ok(c, present(await operationsOf(c).changeCluster(id, toConnection(c.req.valid("json")))));
+  },
 );
 
 const remove = endpoint(
@@ -177,9 +188,24 @@ const remove = endpoint(
   },
   async (c) => {
     const { id } = c.req.valid("param");
+    await rememberServer(c, id);
     await operationsOf(c).removeCluster(id);
     return ok(c, { id, message: `Cluster '${id}' removed` });
   },
 );
 
-export const clusterEndpoints = [list, add, change, remove] as const;
+const audit = endpoint(
+  { policy },
+  {
+    method: "get",
+    path: "/clusters/audit",
+    tags,
+    summary: "What the operator added, changed and removed, when and from where; the newest first",
+    description: "As GET /audit, which has the changes of a project. Connections are never recorded, only where the server stands.",
+    request: { query: AuditQuery.omit({ credential: true }) },
+    responses: { 200: changesAnswer },
+  },
+  async (c) => ok(c, await pageOfChanges(c, operatorsRecord, c.req.valid("query"))),
+);
+
+export const clusterEndpoints = [list, add, change, remove, audit] as const;

@@ -1,13 +1,13 @@
 /** Deployments: jobs that bring tenants to a blueprint version. */
 import { z } from "@hono/zod-openapi";
-import type { DeploymentEvent } from "../../core/control-plane.ts";
+import type { DeploymentEvent, ResultsShown } from "../../core/control-plane.ts";
 import type { Deployment as DeploymentModel } from "../../core/model.ts";
 import type { ApiContext } from "../context.ts";
 import { endpoint } from "../endpoint.ts";
 import { accepted, answer, ok, paging } from "../envelope.ts";
 import { assertCoversBlueprint, coversBlueprint, notFound } from "../policy.ts";
 import { presentDeployment, presentResult, presentResults, readPage } from "../present.ts";
-import { Deployment, deploymentDetailFields, integer, PageQuery, TenantId, WorkspaceName } from "../schema.ts";
+import { Deployment, deploymentDetailFields, integer, PageQuery, shownField, TenantId, WorkspaceName } from "../schema.ts";
 import { streamEvents } from "../stream.ts";
 
 const tags = ["Deployments"];
@@ -118,16 +118,16 @@ const get = endpoint(
     path: "/deployments/{id}",
     tags,
     summary: "One deployment, tenant by tenant",
-    request: { params },
+    request: { params, query: z.strictObject({ results: shownField("a deployment") }) },
     responses: { 200: answer(200, "The deployment", deploymentDetailFields) },
   },
-  async (c) => ok(c, presentDetail(await reachDeployment(c))),
+  async (c) => ok(c, presentDetail(await reachDeployment(c, c.req.valid("query").results ?? "all"))),
 );
 
-async function reachDeployment(c: ApiContext): Promise<DeploymentModel> {
+async function reachDeployment(c: ApiContext, shown: ResultsShown = "none"): Promise<DeploymentModel> {
   const id = c.req.param("id") ?? "";
   if (!/^dep_[0-9a-f]{1,64}$/.test(id)) throw notFound("Deployment", id);
-  const deployment = await c.var.api.control.getDeployment(c.var.access.projectId, id);
+  const deployment = await c.var.api.control.getDeployment(c.var.access.projectId, id, shown);
   assertCoversBlueprint(c.var.access.scope, deployment.blueprint);
   return deployment;
 }
@@ -165,7 +165,8 @@ const cancel = endpoint(
     responses: { 200: answer(200, "The deployment", deploymentDetailFields) },
   },
   async (c) => {
-    const { id } = await reachDeployment(c);
+    const { id, state } = await reachDeployment(c);
+    c.set("before", { status: state });
     return ok(c, presentDetail(await c.var.api.control.cancelDeployment(c.var.access.projectId, id)));
   },
 );
@@ -181,7 +182,8 @@ const retry = endpoint(
     responses: { 202: answer(202, "Started", deploymentDetailFields) },
   },
   async (c) => {
-    const { id } = await reachDeployment(c);
+    const { id, state } = await reachDeployment(c);
+    c.set("before", { status: state });
     return accepted(c, presentDetail(await c.var.api.control.retryDeployment(c.var.access.projectId, id)));
   },
 );

@@ -6,7 +6,7 @@ import type { ApiContext } from "../context.ts";
 import { endpoint } from "../endpoint.ts";
 import { accepted, answer, ok } from "../envelope.ts";
 import { analysisFields, ImportBody, presentAnalysis, presentImport, statusFields, toRequest } from "../import-shapes.ts";
-import { WorkspaceParams } from "../schema.ts";
+import { shownField, WorkspaceParams } from "../schema.ts";
 
 const tags = ["Imports"];
 const policy = { who: "W", role: "admin", target: "workspace" } as const;
@@ -72,6 +72,11 @@ const importFull = endpoint(
     accepted(c, presentImport(await importsOf(c).startImport(c.var.access.projectId, c.var.workspace.id, toRequest(c.req.valid("json")), "full"))),
 );
 
+const StatusQuery = z.strictObject({
+  import_id: ImportId.optional().openapi({ description: "The newest unless told." }),
+  tenants: shownField("an import"),
+});
+
 const status = endpoint(
   { policy: { who: "W", role: "read", target: "workspace" } },
   {
@@ -79,10 +84,13 @@ const status = endpoint(
     path: "/workspaces/{id}/import-data/status",
     tags,
     summary: "How far an import is, tenant by tenant",
-    request: { params, query: z.strictObject({ import_id: ImportId.optional().openapi({ description: "The newest unless told." }) }) },
+    request: { params, query: StatusQuery },
     responses: { 200: answer(200, "The import", statusFields) },
   },
-  async (c) => ok(c, presentImport(await importsOf(c).getImport(c.var.access.projectId, c.var.workspace.id, c.req.valid("query").import_id))),
+  async (c) => {
+    const { import_id, tenants } = c.req.valid("query");
+    return ok(c, presentImport(await importsOf(c).getImport(c.var.access.projectId, c.var.workspace.id, import_id, tenants)));
+  },
 );
 
 const cancel = endpoint(

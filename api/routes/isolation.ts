@@ -31,6 +31,8 @@ const move = endpoint(
   async (c) => {
     const { blueprint, isolation_level, cluster } = c.req.valid("json");
     const { access, tenant, api } = c.var;
+    const from = tenant.databases.find((database) => blueprint === undefined || database.blueprint === blueprint);
+    if (from) c.set("before", { isolation_level: from.isolationLevel, cluster: from.database?.clusterId ?? null });
     const moved = await api.control.moveTenant(access.projectId, tenant.id, { blueprint, isolationLevel: isolation_level, cluster });
     return ok(
       c,

@@ -158,7 +158,7 @@ const liftBan = endpoint(
   },
 );
 
-const AuditQuery = z.strictObject({
+export const AuditQuery = z.strictObject({
   ...PageQuery.shape,
   ...rangeFields,
   credential: z.string().max(80).optional().openapi({ description: "Changes made with this key.", example: "key_5f0c2a" }),
@@ -181,6 +181,8 @@ const Change = z
   })
   .openapi("Change");
 
+export const changesAnswer = answer(200, "Changes", { changes: z.array(Change), ...paging });
+
 const audit = endpoint(
   { policy },
   {
@@ -190,18 +192,21 @@ const audit = endpoint(
     summary: "Who changed what over the API, when and from where; the newest first",
     description: "Secrets, statements and rows are never recorded. Requests that were refused changed nothing and are not listed.",
     request: { query: AuditQuery },
-    responses: { 200: answer(200, "Changes", { changes: z.array(Change), ...paging }) },
+    responses: { 200: changesAnswer },
   },
-  async (c) => {
-    const { since, until, credential, ...page } = c.req.valid("query");
-    const { items, nextCursor } = await operationsOf(c).listChanges(c.var.access.projectId, {
-      ...readPage(page),
-      ...readRange({ since, until }, c.var.api.clock.wallMs()),
-      credentialId: credential,
-    });
-    return ok(c, { changes: items.map(presentChange), count: items.length, next_cursor: nextCursor ?? null });
-  },
+  async (c) => ok(c, await pageOfChanges(c, c.var.access.projectId, c.req.valid("query"))),
 );
+
+/** @param projectId a project's id, or the operator's record. */
+export async function pageOfChanges(c: ApiContext, projectId: string, query: z.output<typeof AuditQuery>) {
+  const { since, until, credential, ...page } = query;
+  const { items, nextCursor } = await operationsOf(c).listChanges(projectId, {
+    ...readPage(page),
+    ...readRange({ since, until }, c.var.api.clock.wallMs()),
+    credentialId: credential,
+  });
+  return { changes: items.map(presentChange), count: items.length, next_cursor: nextCursor ?? null };
+}
 
 function presentChange(entry: AuditEntry) {
   return {

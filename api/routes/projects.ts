@@ -69,6 +69,11 @@ const get = endpoint(
   async (c) => ok(c, presentProject(await c.var.api.control.getProject(c.req.valid("param").id))),
 );
 
+async function rememberName(c: ApiContext, id: string): Promise<void> {
+  const { name } = await c.var.api.control.getProject(id);
+  c.set("before", { name });
+}
+
 const rename = endpoint(
   { policy: { who: "owner" } },
   {
@@ -79,7 +84,11 @@ const rename = endpoint(
     request: { params, body },
     responses: { 200: answer(200, "The project", Project.shape) },
   },
-  async (c) => ok(c, presentProject(await c.var.api.control.renameProject(c.req.valid("param").id, c.req.valid("json").name))),
+  async (c) => {
+    const { id } = c.req.valid("param");
+    await rememberName(c, id);
+    return ok(c, presentProject(await c.var.api.control.renameProject(id, c.req.valid("json").name)));
+  },
 );
 
 const remove = endpoint(
@@ -99,6 +108,7 @@ const remove = endpoint(
     const { id } = c.req.valid("param");
     if (c.req.valid("query").confirm !== id)
       throw badInput([{ path: "confirm", message: `must be the project's id: DELETE /projects/${id}?confirm=${id}` }]);
+    await rememberName(c, id);
     await c.var.api.control.deleteProject(id);
     return ok(c, { project_id: id, message: `Project '${id}' deleted` });
   },

@@ -4,9 +4,10 @@ import { GatewayError } from "../../core/errors.ts";
 import { type JsonTable, type SchemaDesign, type SourceConnection, templateNames } from "../../core/schema-design.ts";
 import type { ApiContext } from "../context.ts";
 import { endpoint } from "../endpoint.ts";
-import { answer, badInput, created, ok } from "../envelope.ts";
+import { answer, badInput, created, ok, paging } from "../envelope.ts";
+import { pageOf } from "../page-of.ts";
 import { presentVersion } from "../present.ts";
-import { BlueprintVersion, Table, WorkspaceParams } from "../schema.ts";
+import { BlueprintVersion, PageQuery, Table, WorkspaceParams } from "../schema.ts";
 
 const tags = ["Schema"];
 const read = { who: "W", role: "read", target: "workspace" } as const;
@@ -36,20 +37,21 @@ const diff = endpoint(
     tags,
     summary: "Captured DDL that is not on every tenant yet",
     description: "Oldest first, in the order it would be deployed. Skipped changes are not among it; without tenants it is everything.",
-    request: { params: WorkspaceParams },
+    request: { params: WorkspaceParams, query: PageQuery },
     responses: {
       200: answer(200, "What a deployment would bring", {
         version: z.number().int().openapi({ description: "The newest version.", example: 4 }),
         tenant_count: z.number().int().openapi({ example: 2 }),
         changes: z.array(PendingChange),
-        count: z.number().int(),
+        ...paging,
       }),
     },
   },
   async (c) => {
     const { version, tenants, changes } = await designOf(c).listPending(c.var.access.projectId, c.var.workspace.id);
-    const shown = changes.map((each) => ({ ...presentVersion(each), tenants_behind: each.tenantsBehind }));
-    return ok(c, { version, tenant_count: tenants, changes: shown, count: shown.length });
+    const { items, ...page } = pageOf(changes, c.req.valid("query"), (each) => String(each.version).padStart(10, "0"));
+    const shown = items.map((each) => ({ ...presentVersion(each), tenants_behind: each.tenantsBehind }));
+    return ok(c, { version, tenant_count: tenants, changes: shown, ...page });
   },
 );
 
@@ -263,7 +265,11 @@ const mark = endpoint(
   },
   async (c) => {
     const { deploy_data } = c.req.valid("json");
-    const table = await designOf(c).setReferenceTable(c.var.access.projectId, c.var.workspace.id, c.req.valid("param").name, deploy_data);
+    const design = designOf(c);
+    const { access, workspace } = c.var;
+    const marked = await design.listReferenceTables(access.projectId, workspace.id);
+    const table = await design.setReferenceTable(access.projectId, workspace.id, c.req.valid("param").name, deploy_data);
+    c.set("before", { deploy_data: marked.some(({ schema, name }) => schema === table.schema && name === table.name) });
     return ok(c, { schema: table.schema, name: table.name, deploy_data });
   },
 );

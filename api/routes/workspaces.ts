@@ -4,6 +4,7 @@ import { GatewayError } from "../../core/errors.ts";
 import { callerOf } from "../caller.ts";
 import { endpoint, queryBodyBytes } from "../endpoint.ts";
 import { answer, created, ok, paging } from "../envelope.ts";
+import { pageOf } from "../page-of.ts";
 import { assertCoversBlueprint } from "../policy.ts";
 import { presentAnswer, presentVersion, presentWorkspace, readPage } from "../present.ts";
 import {
@@ -38,10 +39,12 @@ const list = endpoint(
   async (c) => {
     const { control, info } = c.var.api;
     const { projectId, scope } = c.var.access;
-    const { items, nextCursor } =
-      scope.type === "workspace"
-        ? { items: await findEach(scope.values, (name) => control.getWorkspace(projectId, name)), nextCursor: undefined }
-        : await control.listWorkspaces(projectId, readPage(c.req.valid("query")));
+    if (scope.type === "workspace") {
+      const own = await findEach(scope.values, (name) => control.getWorkspace(projectId, name));
+      const { items: shown, ...page } = pageOf(own, c.req.valid("query"), ({ name }) => name);
+      return ok(c, { workspaces: shown.map((item) => presentWorkspace(info, item)), ...page });
+    }
+    const { items, nextCursor } = await control.listWorkspaces(projectId, readPage(c.req.valid("query")));
     return ok(c, { workspaces: items.map((item) => presentWorkspace(info, item)), count: items.length, next_cursor: nextCursor ?? null });
   },
 );

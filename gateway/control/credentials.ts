@@ -1,6 +1,6 @@
 /** Credentials: made, listed by their prefix, rotated with a grace period, revoked, and found again by an API key. */
 import { type Kysely, sql } from "kysely";
-import type { Listing, NewCredential, Page } from "../../core/control-plane.ts";
+import type { Listing, NewCredential, Page, RotatedCredential } from "../../core/control-plane.ts";
 import { type ErrorIssue, GatewayError } from "../../core/errors.ts";
 import type { Credential, Verifier } from "../../core/model.ts";
 import type { Scope } from "../../core/scope.ts";
@@ -110,9 +110,9 @@ async function knownScopeValues(db: Kysely<Tables>, projectId: string, scope: Ex
 }
 
 /** A project keeps one unexpired project-scoped admin key: without it nobody could make another. */
-export async function revokeCredential(context: ControlContext, projectId: string, credentialId: string): Promise<void> {
+export async function revokeCredential(context: ControlContext, projectId: string, credentialId: string): Promise<Credential> {
   const now = nowDate(context);
-  await context.store.transaction(async (trx) => {
+  return await context.store.transaction(async (trx) => {
     await lockProject(trx, projectId);
     const row = await findLive(trx, projectId, credentialId);
     if (row.scope_type === "project" && row.role === "admin" && !(await hasOtherProjectKey(trx, projectId, credentialId, now))) {
@@ -121,6 +121,7 @@ export async function revokeCredential(context: ControlContext, projectId: strin
     await trx.updateTable("credentials").set({ revoked_at: now }).where("id", "=", credentialId).execute();
     await trx.deleteFrom("verifiers").where("credential_id", "=", credentialId).execute();
     await notifyChange(trx, { projectId, credentialId });
+    return toCredential(row, []);
   });
 }
 
@@ -139,7 +140,7 @@ async function hasOtherProjectKey(db: Kysely<Tables>, projectId: string, credent
   return other !== undefined;
 }
 
-export async function rotateCredential(context: ControlContext, projectId: string, credentialId: string, graceS: number): Promise<NewCredential> {
+export async function rotateCredential(context: ControlContext, projectId: string, credentialId: string, graceS: number): Promise<RotatedCredential> {
   if (!Number.isInteger(graceS) || graceS < 0 || graceS > 30 * 86_400) throw badRequest("grace_s must be from 0 to 2592000", "grace_s");
   const project = await getProject(context, projectId);
   const fresh = await prepareSecrets(context, project);
@@ -150,7 +151,8 @@ export async function rotateCredential(context: ControlContext, projectId: strin
     await trx.updateTable("credentials").set({ prefix: fresh.prefix }).where("id", "=", credentialId).execute();
     await notifyChange(trx, { projectId, credentialId });
     const verifiers = (await loadVerifiers(trx, [credentialId])).get(credentialId) ?? [];
-    return { credential: toCredential({ ...row, prefix: fresh.prefix }, verifiers), apiKey: fresh.apiKey, proxyPassword: fresh.proxyPassword };
+    const { prefix, apiKey, proxyPassword } = fresh;
+    return { credential: toCredential({ ...row, prefix }, verifiers), apiKey, proxyPassword, previousPrefix: row.prefix };
   });
 }
 

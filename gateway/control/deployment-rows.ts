@@ -1,5 +1,6 @@
 /** Deployments and their results as rows. */
 import { type Kysely, sql } from "kysely";
+import type { ResultsShown } from "../../core/control-plane.ts";
 import { GatewayError } from "../../core/errors.ts";
 import { type Deployment, type DeploymentResult, type DeploymentTally, tallyOf } from "../../core/model.ts";
 import { toDeploymentResult, toMs } from "../store/rows.ts";
@@ -52,12 +53,16 @@ function toDeployment(row: DeploymentColumns, tally: DeploymentTally, results: r
   };
 }
 
-/** With its results, in order of tenant id. */
-export async function findDeployment(db: Kysely<Tables>, projectId: string, deploymentId: string): Promise<Deployment> {
+/** With its results, in order of tenant id, or those that failed. */
+export async function findDeployment(db: Kysely<Tables>, projectId: string, deploymentId: string, shown: ResultsShown = "all"): Promise<Deployment> {
+  if (shown === "none") return await findDeploymentState(db, projectId, deploymentId);
   const row = await findRow(db, projectId, deploymentId);
-  const found = await db.selectFrom("deployment_results").selectAll().where("deployment_id", "=", deploymentId).orderBy("tenant_id").execute();
-  const results = found.map(toDeploymentResult);
-  return toDeployment(row, tallyOf(results.map((result) => result.status)), results);
+  let query = db.selectFrom("deployment_results").selectAll().where("deployment_id", "=", deploymentId).orderBy("tenant_id");
+  if (shown === "failed") query = query.where("status", "=", "failed");
+  const results = (await query.execute()).map(toDeploymentResult);
+  if (shown === "all") return toDeployment(row, tallyOf(results.map((result) => result.status)), results);
+  const [counted] = await withTallies(db, [row]);
+  return { ...counted!, results };
 }
 
 /** Without its results. */

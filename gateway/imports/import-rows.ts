@@ -1,5 +1,6 @@
 /** Imports and their tenants as rows: recorded, found, shown. */
 import { type Kysely, type Selectable, sql } from "kysely";
+import type { ResultsShown } from "../../core/control-plane.ts";
 import { GatewayError } from "../../core/errors.ts";
 import type { ImportOptions, ImportRequest, ImportStatus, ImportTenantResult } from "../../core/imports.ts";
 import type { ImportRow, ImportTenantRow } from "../store/import-tables.ts";
@@ -61,20 +62,19 @@ export async function findImport(
   return row;
 }
 
-export async function describeImport(db: Kysely<Tables>, workspaceName: string, row: KnownImport): Promise<ImportStatus> {
+export async function describeImport(
+  db: Kysely<Tables>,
+  workspaceName: string,
+  row: KnownImport,
+  shown: ResultsShown = "all",
+): Promise<ImportStatus> {
   const counts = await db
     .selectFrom("import_tenants")
     .select(["state", sql<number>`count(*)`.as("tenants"), sql<number>`coalesce(sum(rows), 0)::bigint`.as("rows")])
     .where("import_id", "=", row.id)
     .groupBy("state")
     .execute();
-  const tenants = await db
-    .selectFrom("import_tenants")
-    .selectAll()
-    .where("import_id", "=", row.id)
-    .orderBy("tenant_id")
-    .limit(tenantsShown)
-    .execute();
+  const tenants = shown === "none" ? [] : await findResults(db, row.id, shown);
   const credentials = await findCredentials(db, row.project_id, tenants);
   const sumOf = (states: readonly string[], field: "tenants" | "rows") =>
     counts.filter(({ state }) => states.includes(state)).reduce((sum, count) => sum + Number(count[field]), 0);
@@ -101,6 +101,12 @@ export async function describeImport(db: Kysely<Tables>, workspaceName: string, 
     finishedAt: row.finished_at?.getTime(),
     tenants: tenants.map((tenant) => toResult(tenant, credentials)),
   };
+}
+
+async function findResults(db: Kysely<Tables>, importId: string, shown: "all" | "failed"): Promise<Selectable<ImportTenantRow>[]> {
+  let query = db.selectFrom("import_tenants").selectAll().where("import_id", "=", importId).orderBy("tenant_id").limit(tenantsShown);
+  if (shown === "failed") query = query.where("state", "=", "failed");
+  return await query.execute();
 }
 
 /** The credentials made with tenants that the import made; nobody has seen their passwords. */

@@ -43,7 +43,7 @@ export function createImports(options: ImportsOptions): RunningImports {
   return {
     analyze: bound((projectId, workspace, request, kind) => analyze(context, projectId, workspace, request, kind)),
     startImport: bound((projectId, workspace, request, kind) => startImport(context, queue, projectId, workspace, request, kind)),
-    getImport: bound((projectId, workspace, importId) => getImport(context, projectId, workspace, importId)),
+    getImport: bound((...args) => getImport(context, ...args)),
     cancelImport: bound((projectId, workspace, importId) => cancelImport(context, queue, projectId, workspace, importId)),
     retryImport: bound((projectId, workspace, importId) => retryImport(context, queue, projectId, workspace, importId)),
     async start() {
@@ -118,9 +118,12 @@ async function startImport(
   return await describeImport(context.store.db, workspace.name, await findImport(context.store.db, workspace, id));
 }
 
-async function getImport(context: ImportsContext, projectId: string, nameOrId: string, importId: string | undefined): Promise<ImportStatus> {
+async function getImport(
+  context: ImportsContext,
+  ...[projectId, nameOrId, importId, shown]: Parameters<Imports["getImport"]>
+): Promise<ImportStatus> {
   const workspace = await findWorkspace(context.store.db, projectId, nameOrId);
-  return await describeImport(context.store.db, workspace.name, await findImport(context.store.db, workspace, importId));
+  return await describeImport(context.store.db, workspace.name, await findImport(context.store.db, workspace, importId), shown);
 }
 
 async function cancelImport(context: ImportsContext, queue: JobQueue, projectId: string, nameOrId: string, importId: string): Promise<ImportStatus> {

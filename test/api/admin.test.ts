@@ -1,5 +1,6 @@
 /** POST /admin/query: one tenant, all tenants, JSON and JSON lines, and who may not. */
 import { describe, expect, it } from "vitest";
+import type { Idempotency, RememberedRequest } from "../../core/idempotency.ts";
 import { makeWorld } from "./support/world.ts";
 
 const statement = { blueprint: "myapp", query: "SELECT 1" };
@@ -38,6 +39,31 @@ describe("POST /admin/query", () => {
       .map((line) => JSON.parse(line));
     expect(lines.map((line) => [line.tenant_id, line.code]).sort()).toEqual(everyTenant(lines));
     expect(lines.some((line) => line.error === "division by zero")).toBe(true);
+  });
+
+  it("records what ran before the answers had too many rows together, and does not run it again for the same Idempotency-Key", async () => {
+    const remembered = new Map<string, RememberedRequest>();
+    const idempotency: Idempotency = {
+      async begin(_owner, key, requestHash) {
+        const known = remembered.get(key);
+        if (!known) remembered.set(key, { requestHash, answer: undefined });
+        return known;
+      },
+      finish: async () => undefined,
+      abandon: async (_owner, key) => void remembered.delete(key),
+    };
+    const world = await makeWorld({ idempotency });
+    const { queryTenants } = world.control;
+    world.control.queryTenants = async function* (...args) {
+      for await (const each of queryTenants.apply(this, args)) yield { ...each, answer: { ...each.answer!, rows: Array(60_000).fill([1]) } };
+    };
+    const body = { ...statement, query: "UPDATE accounts SET name = 'x' RETURNING id", all_tenants: true };
+    const ask = () => world.send("POST", "/admin/query", { key: world.key, body, headers: { "idempotency-key": "once" } });
+    expect((await ask()).status).toBe(413);
+    expect(world.operations.recorded).toMatchObject([{ action: "POST /admin/query", status: 413 }]);
+    expect((await ask()).body).toMatchObject({ code: "conflict", error: expect.stringContaining("look what was made") });
+    expect(world.control.calls.filter((call) => call.startsWith("queryTenants"))).toHaveLength(1);
+    expect(world.operations.recorded).toHaveLength(1);
   });
 
   it("refuses what names no tenant, both, an unknown one, or nonsense", async () => {

@@ -192,6 +192,18 @@ describe("scope", () => {
     expect((await world.send("GET", "/workspaces", { key })).body.count).toBe(2);
     expect((await world.send("GET", "/blueprints", { key })).body.count).toBe(1);
   });
+
+  it("pages what such a key names as it pages everything", async () => {
+    const world = await makeWorld();
+    const scope = { type: "workspace", values: ["other_app", "myapp"] } as const;
+    const { apiKey: key } = await world.control.createCredential(world.projectId, { name: "x", role: "read", scope });
+    for (const noun of ["workspaces", "blueprints"]) {
+      const first = (await world.send("GET", `/${noun}?limit=1`, { key })).body;
+      const second = (await world.send("GET", `/${noun}?limit=1&cursor=${first.next_cursor}`, { key })).body;
+      expect([first.count, first[noun][0].name, second[noun][0].name, second.next_cursor]).toEqual([1, "myapp", "other_app", null]);
+      expect((await world.send("GET", `/${noun}?cursor=%25`, { key })).body.issues[0].path).toBe("cursor");
+    }
+  });
 });
 
 describe("sessions", () => {

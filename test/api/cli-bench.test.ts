@@ -133,6 +133,16 @@ describe("tdb bench", () => {
     expect(await cli.run(["bench", ...args])).toMatchObject({ code: 2, out: "", err: expect.stringContaining(told) });
   });
 
+  it("believes this folder's CA for its own gateway only", async () => {
+    const info = { version: "0", apiUrl: "http://127.0.0.1:9876", pgHost: "127.0.0.1", pgPort: 1 };
+    const cli = await makeCli({ info });
+    const bench = () => cli.run(["bench", "wayne"], { env: { TDB_API_KEY: cli.world.key, TDB_PROXY_PASSWORD: "tdb_given" } });
+    await cli.writeLocalCredentials({ ca_file: join(cli.home, "no-ca.pem"), pg_host: "127.0.0.1", pg_port: 1 });
+    expect((await bench()).err).toContain("no-ca.pem");
+    await cli.writeLocalCredentials({ ca_file: join(cli.home, "no-ca.pem"), pg_host: "127.0.0.1", pg_port: 2 });
+    expect((await bench()).err).toContain("ECONNREFUSED 127.0.0.1:1");
+  });
+
   it("says why it could not measure", async () => {
     const cli = await makeCli();
     const nobody = "postgresql://u:p@127.0.0.1:1/d";

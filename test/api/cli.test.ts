@@ -117,9 +117,22 @@ describe("tdb", () => {
     const changed = await run("update eu2", url("db3.example"));
     expect(changed.out).toContain("db3.example:5432");
     expect((await run("remove eu2")).out).toBe("✓ Cluster 'eu2' removed\n");
+    expect((await run("audit --since 1h")).out).toMatch(/DELETE[\s\S]*PATCH[\s\S]*db3\.example:5432[\s\S]*POST[\s\S]*db2\.example:5432/);
     expect(added.out + changed.out).not.toContain("SECRET");
     expect(await run("add --name eu3")).toMatchObject({ code: 2, err: expect.stringContaining("TDB_CLUSTER_CONNECTION") });
     expect((await cli.run(["clusters"])).err).toContain("operator");
+  });
+
+  it("makes a tenant where it is told to: on a named cluster, on a level, else as the API decides", async () => {
+    const cli = await makeCli();
+    const levelOf = async (name: string, ...where: string[]) => {
+      expect((await cli.run(["tenants", "create", "--name", name, "--blueprint", "myapp", ...where])).code).toBe(0);
+      return JSON.parse((await cli.run(["tenants", "get", name, "--json"])).out).databases[0].isolation_level;
+    };
+    expect(await levelOf("a")).toBe(1);
+    expect(await levelOf("b", "--cluster", "main")).toBe(1);
+    expect(await levelOf("c", "--cluster", "eu2")).toBe(2);
+    expect(await levelOf("d", "--isolation", "2")).toBe(2);
   });
 
   it("shows what was changed, and sends the filters", async () => {
@@ -217,7 +230,9 @@ describe("tdb deployments --wait", () => {
     });
     expect(run.code).toBe(0);
     expect(run.err).toBe("\r[--------------------] 0/3\r[####################] 3/3\n");
-    expect(run.out).toContain("3 of 3 done, 0 failed");
+    expect(run.out).toMatch(/3 of 3 done, 0 failed[\s\S]*wayne .*done/);
+    // The second is the sleep's own.
+    expect(cli.world.control.resultsAsked).toEqual(["none", "all", "none", "all"]);
   });
 
   it("ends with 1 when the deployment failed", async () => {
@@ -310,6 +325,22 @@ describe("tdb psql", () => {
     expect(cli.programs).toEqual([{ command: "psql", args: ["-c", "SELECT 1"], env: { ...place, PGPASSWORD: "tdb_0123456789abcdef", ...tls } }]);
   });
 
+  it.each([
+    [
+      { pg_host: "pg.example.com", pg_port: 5432 },
+      { PGSSLMODE: "verify-full", PGSSLROOTCERT: "/ca.pem" },
+    ],
+    [{ pg_host: "localhost", pg_port: 5432 }, { PGSSLMODE: "require" }],
+    [{ pg_host: "pg.example.com", pg_port: 6432 }, { PGSSLMODE: "require" }],
+  ])("believes this folder's CA for its own gateway only: %j", async (where, tls) => {
+    const cli = await makeCli();
+    await cli.writeLocalCredentials({ ca_file: "/ca.pem", api_url: "http://localhost:9876", ...where });
+    const env = { TDB_API_KEY: cli.world.key, TDB_PROXY_PASSWORD: "tdb_given" };
+    expect((await cli.run(["psql", "wayne"], { env })).code).toBe(0);
+    const { PGSSLMODE, PGSSLROOTCERT } = cli.programs[0]!.env;
+    expect({ PGSSLMODE, PGSSLROOTCERT }).toEqual({ PGSSLROOTCERT: undefined, ...tls });
+  });
+
   it("opens a tenant with the password that was given", async () => {
     const cli = await makeCli();
     const env = { TDB_API_KEY: cli.world.key, TDB_PROXY_PASSWORD: "tdb_given" };
@@ -340,6 +371,7 @@ describe("tdb completion", () => {
     const cli = await makeCli();
     const { out } = await cli.run(["completion", shell]);
     for (const word of ["tenants", "apikeys", "rotate", "--scope-values", "--lock-timeout-ms", "up"]) expect(out).toContain(word);
+    for (const word of ["--pg-port", "--no-signup-enabled", "--check", "debug info warn error", "continue hold"]) expect(out).toContain(word);
   });
 });
 

@@ -158,6 +158,8 @@ describe("tdb workspaces import-…", () => {
       "--wait",
     ]);
     expect(waited).toMatchObject({ code: 0, out: expect.stringMatching(/done[\s\S]*10 of 10/) });
+    const gets = cli.world.imports.requests.filter(({ verb }) => verb.startsWith("get")).map(({ verb }) => verb);
+    expect([new Set(gets.slice(0, -1)), gets.at(-1)]).toEqual([new Set(["get none"]), "get all"]);
     expect(cli.world.imports.requests.find(({ verb }) => verb === "start")).toMatchObject({
       request: { connection, options: { sharedTables: "copy", tables: { audit: "skip" }, tenantIds: { "a=b": "c" } } },
     });

@@ -60,6 +60,30 @@ describe("clusters", () => {
     expect((await send("DELETE", "/clusters/eu2")).body.code).toBe("not_found");
   });
 
+  it("are changed on record, which the operator reads: where the server stands, never how it is logged in to, and in no project's record", async () => {
+    const world = await makeWorld();
+    const send = (method: string, path: string, body?: object) => world.send(method, path, { key: operatorToken, ...(body && { body }) });
+    await send("POST", "/clusters", { name: "eu2", connection: at, ca });
+    await send("POST", "/clusters", { name: "eu2", connection: at, ca }); // refused: changed nothing
+    await send("PATCH", "/clusters/eu2", { connection: { ...at, host: "db3.example" } });
+    await send("DELETE", "/clusters/eu2");
+    const { body } = await send("GET", "/clusters/audit?since=1h&limit=10");
+    const by = { actor: "operator", credential_id: null, account_id: null, target: "eu2", address: "192.0.2.1" };
+    expect(body).toMatchObject({
+      count: 3,
+      next_cursor: null,
+      changes: [
+        { ...by, action: "DELETE /clusters/{id}", before: { server: "db3.example:5433" }, after: null },
+        { ...by, action: "PATCH /clusters/{id}", before: { server: "db2.example:5433" }, after: { server: "db3.example:5433" } },
+        { ...by, action: "POST /clusters", before: null, after: { name: "eu2", server: "db2.example:5433" }, http_status: 201 },
+      ],
+    });
+    expect(JSON.stringify(world.operations.recorded)).not.toContain("SECRET");
+    expect((await world.send("GET", "/audit", { key: world.key })).body.count).toBe(0);
+    expect((await world.send("GET", "/clusters/audit", { key: world.key })).body.code).toBe("forbidden");
+    expect((await send("GET", "/clusters/audit?credential=key_5f")).body.code).toBe("bad_request");
+  });
+
   it.each([
     [{ name: "Eu2", connection: at }, "name", "must be 1 to 40 of a-z, 0-9, _ and -, and start with a letter"],
     [{ connection: at }, "name", "is required (string)"],
@@ -164,6 +188,36 @@ describe("record of changes", () => {
     expect(last(world)).toMatchObject({ before: { max_connections: 20 }, after: { max_connections: 30 } });
     await world.send("POST", "/tenants/wayne/suspend", { key });
     expect(last(world)).toMatchObject({ action: "POST /tenants/{id}/suspend", target: "wayne", before: { status: "ready" }, after: undefined });
+  });
+
+  it("holds what was there before of everything that is replaced or taken away", async () => {
+    const world = await makeWorld();
+    const { key, keys, projectId } = world;
+    const change = async (method: string, path: string, body?: object) => {
+      const { status } = await world.send(method, path, { key, ...(body && { body }) });
+      expect([path, status]).toEqual([path, expect.toSatisfy((code: number) => code < 300)]);
+      return last(world);
+    };
+    expect(await change("PATCH", `/projects/${projectId}`, { name: "Engines" })).toMatchObject({ before: { name: "A" }, after: { name: "Engines" } });
+    const nightly = { cron: "0 3 * * *", time_zone: "UTC", keep_count: 14, keep_days: 0 };
+    const weekly = { ...nightly, cron: "0 3 * * 0" };
+    const schedule = "/workspaces/myapp/backup-schedule";
+    expect(await change("PUT", schedule, nightly)).toMatchObject({ before: undefined, after: nightly });
+    expect(await change("PUT", schedule, weekly)).toMatchObject({ before: nightly, after: weekly });
+    expect(await change("DELETE", schedule)).toMatchObject({ before: weekly, after: undefined });
+    expect(await change("PATCH", "/workspaces/myapp/tables/plans", { deploy_data: false })).toMatchObject({ before: { deploy_data: true } });
+    expect(await change("PATCH", "/workspaces/myapp/tables/other", { deploy_data: true })).toMatchObject({ before: { deploy_data: false } });
+    expect(await change("PATCH", "/tenants/wayne/isolation", { isolation_level: 2 })).toMatchObject({ before: { isolation_level: 1 } });
+    expect(await change("POST", `/deployments/${world.deploymentId}/cancel`)).toMatchObject({ before: { status: "queued" } });
+    const made = (await world.send("POST", "/apikeys", { key, body: { name: "ci", scope_type: "tenant", scope_values: ["wayne"] } })).body;
+    const shown = expect.stringMatching(/^tenantsdb_sk_[0-9a-f]{0,8}…$/);
+    expect(await change("POST", `/apikeys/${made.id}/rotate`, { grace_s: 60 })).toMatchObject({ before: { key: shown }, after: { grace_s: 60 } });
+    expect((await change("DELETE", `/apikeys/${made.id}`))?.before).toEqual({
+      ...{ name: "ci", key: shown, role: "admin" },
+      ...{ scope_type: "tenant", scope_values: ["wayne"], expires_at: null },
+    });
+    const text = JSON.stringify(world.operations.recorded);
+    for (const secret of [key, made.key, made.proxy_password, keys.project.admin]) expect(text).not.toContain(secret);
   });
 
   it("names what was made, and never a secret or a statement", async () => {

@@ -100,6 +100,33 @@ describe("Idempotency-Key", () => {
     expect((await native.rows(undefined, "SELECT 1 FROM tenantry.idempotency")).length).toBe(1);
   });
 
+  it("carries out once what has an answer too large to keep, or one in lines, and says so the second time", async () => {
+    const countOf = async (id: string, name: string) =>
+      (await send("POST", `/tenants/${id}/query`, { query: "SELECT count(*)::int FROM accounts WHERE name = $1", params: [name] })).body.rows[0][0];
+    const large = { query: "INSERT INTO accounts (name) VALUES ('large') RETURNING repeat('x', 1100000)" };
+    const sendLarge = () => send("POST", "/tenants/wayne/query", large, { "idempotency-key": "e-1" });
+    expect((await sendLarge()).body.rows[0][0]).toHaveLength(1_100_000);
+    const again = await sendLarge();
+    expect([again.status, again.body.code, again.headers.get("idempotency-replayed")]).toEqual([409, "conflict", null]);
+    expect(again.body.error).toContain("was carried out; its answer is not kept");
+    expect(await countOf("wayne", "large")).toBe(1);
+
+    const { api_url, api_key } = fleet.gateway.credentials;
+    const sendLines = () =>
+      fetch(`${api_url}/admin/query`, {
+        method: "POST",
+        headers: {
+          ...{ authorization: `Bearer ${api_key}`, "content-type": "application/json" },
+          ...{ accept: "application/x-ndjson", "idempotency-key": "e-2" },
+        },
+        body: JSON.stringify({ blueprint: "myapp", query: "INSERT INTO accounts (name) VALUES ('lines')", all_tenants: true }),
+      });
+    const lines = await sendLines();
+    expect([lines.status, (await lines.text()).trimEnd().split("\n").length]).toEqual([200, 3]);
+    expect((await sendLines()).status).toBe(409);
+    for (const id of ["wayne", "globex", "latecomer"]) expect(await countOf(id, "lines"), id).toBe(1);
+  });
+
   it("refuses a header that is no key", async () => {
     const { status, body } = await once("x".repeat(256));
     expect([status, body.issues[0].path]).toEqual([400, "Idempotency-Key"]);
@@ -124,6 +151,15 @@ describe("ETag and If-Match on settings", () => {
     const bad = await send("PATCH", path, { max_connections: 33 }, { "if-match": "unquoted" });
     expect([bad.status, bad.body.issues[0].path]).toEqual([400, "If-Match"]);
     expect((await send("PATCH", path, { max_connections: 30 })).status).toBe(200);
+  });
+
+  it("is the same for POST, which changes a workspace's settings as PATCH does", async () => {
+    const path = "/workspaces/myapp/settings";
+    const etag = (await send("GET", path)).headers.get("etag")!;
+    const mine = await send("POST", path, { max_connections: 34 }, { "if-match": etag });
+    expect([mine.status, mine.body.max_connections]).toEqual([200, 34]);
+    expect((await send("POST", path, { max_connections: 35 }, { "if-match": etag })).status).toBe(412);
+    expect((await send("GET", path)).body.max_connections).toBe(34);
   });
 
   it("lets one of two changes at the same time through", async () => {

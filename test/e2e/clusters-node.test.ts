@@ -9,6 +9,7 @@ import { type Api, makeApi } from "./support/api.ts";
 import { connect, parseTarget, type Target } from "./support/clients.ts";
 import { type GatewayProcess, tdb } from "./support/gateway.ts";
 import { at, type Pair, startPair } from "./support/instances.ts";
+import { until } from "./support/until.ts";
 
 const operatorToken = "operator-token-of-this-test";
 
@@ -118,8 +119,9 @@ describe("an added server", () => {
     expect([status, body]).toMatchObject([201, { name: "eu2", origin: "api", isolation_level: 2, databases: 0, server: `127.0.0.1:${door.port}` }]);
     wayne = await makeTenant(apis.two, "wayne", { cluster: "eu2" });
     for (const gateway of [pair.one, pair.two]) expect(await visit(gateway, wayne)).toEqual({ server: "added", accounts: 0 });
-    const listed = (await apiOf(pair.two, operatorToken)("GET", "/clusters")).body.clusters;
-    expect(listed).toMatchObject([
+    const list = async () => (await apiOf(pair.two, operatorToken)("GET", "/clusters")).body.clusters;
+    await until(async () => (await list())[0].backends.idle === 1); // a backend is made clean before it is idle
+    expect(await list()).toMatchObject([
       { id: "eu2", origin: "api", databases: 2, backends: { open: 1, idle: 1, leased: 0 } },
       { id: "main", origin: "configuration", isolation_level: 1 },
     ]);
@@ -170,6 +172,23 @@ describe("an added server", () => {
     for (const gateway of [pair.one, pair.two]) expect(await visit(gateway, wayne)).toEqual({ server: "added", accounts: 0 });
   }, 120_000);
 
+  it("that is away is said to be away, to whoever asks for it and to nobody else, and is back when it is back", async () => {
+    const ask = async (api: Api, id: string) => {
+      const { status, body } = await api("POST", `/tenants/${id}/query`, { query: "SELECT count(*)::int FROM accounts" });
+      return [status, body.code];
+    };
+    otherDoor.shutAfter(0);
+    for (const api of [apis.one, apis.two]) {
+      expect(await ask(api, "wayne")).toEqual([503, "backend_unavailable"]);
+      expect(await ask(api, "globex")).toEqual([200, "ok"]);
+    }
+    const ready = await apis.one("GET", "/ready");
+    expect([ready.status, ready.body.checks["cluster eu2"] === "ok", ready.body.checks["cluster main"]]).toEqual([503, false, "ok"]);
+    otherDoor.open();
+    await until(async () => (await apis.one("GET", "/ready")).status === 200);
+    for (const api of [apis.one, apis.two]) expect(await ask(api, "wayne")).toEqual([200, "ok"]);
+  }, 120_000);
+
   it("is removed when nobody is left on it, and leaves nothing there", async () => {
     const full = await operator("DELETE", "/clusters/eu2");
     expect([full.status, full.body.error]).toEqual([409, "Cluster 'eu2' has 1 database: move or delete its tenants first"]);
@@ -183,5 +202,18 @@ describe("an added server", () => {
       ["main", "forbidden"],
     ] as const)
       expect((await operator("DELETE", `/clusters/${id}`)).body.code).toBe(code);
+  });
+
+  it("has left a record of what was done to it, for the operator and without its password", async () => {
+    const by = { actor: "operator", target: "eu2", address: expect.stringMatching(/^(127\.|::1)/) };
+    const { body } = await apiOf(pair.two, operatorToken)("GET", "/clusters/audit");
+    expect(body.changes).toMatchObject([
+      { ...by, action: "DELETE /clusters/{id}", before: { server: `127.0.0.1:${otherDoor.port}` }, after: null, http_status: 200 },
+      { ...by, action: "PATCH /clusters/{id}", before: { server: `127.0.0.1:${door.port}` }, after: { server: `127.0.0.1:${otherDoor.port}` } },
+      { ...by, action: "POST /clusters", after: { name: "eu2", server: `127.0.0.1:${door.port}` }, http_status: 201 },
+    ]);
+    expect(JSON.stringify(body)).not.toContain(passwordOf(added));
+    const actions = (await apis.two("GET", "/audit?limit=1000")).body.changes.map(({ action }: { action: string }) => action);
+    expect(actions.filter((action: string) => action.includes("/clusters"))).toEqual([]);
   });
 });

@@ -51,6 +51,10 @@ describe("schema changes", () => {
     expect(workspace.undeployed_changes).toBe(3);
     const diff = await ask("GET", "/workspaces/myapp/diff");
     const changes: { ddl_id: number; version: number; sql: string }[] = diff.changes;
+    const first = await ask("GET", "/workspaces/myapp/diff?limit=2");
+    const second = await ask("GET", `/workspaces/myapp/diff?limit=2&cursor=${first.next_cursor}`);
+    expect([first.count, second.count, second.next_cursor, diff.next_cursor]).toEqual([2, 1, null, null]);
+    expect([...first.changes, ...second.changes]).toEqual(changes);
     const idOf = (table: string) => changes.find(({ sql }) => sql.includes(table))!.ddl_id;
     expect((await ask("DELETE", `/workspaces/myapp/diff/${idOf("skipped")}`)).message).toMatch(/is skipped/);
     expect(await ask("POST", `/workspaces/myapp/diff/${idOf("undone")}/revert`)).toMatchObject({
@@ -109,6 +113,106 @@ describe("schema changes", () => {
   }, 120_000);
 });
 
+describe("a change that one tenant's rows forbid", () => {
+  const tenants = ["fresh", "globex", "wayne"];
+  const constraints = async () => {
+    const counts: unknown[] = [];
+    for (const id of tenants) counts.push((await inTenant(id, "SELECT count(*)::int FROM pg_constraint WHERE conname = 'named'"))[0][0]);
+    return counts;
+  };
+
+  it("is found out on copies, and held by its canary; put right, a retry brings it to all", async () => {
+    await inTenant("globex", "INSERT INTO accounts (name) VALUES ('twin'), ('twin')");
+    await psql(fleet.gateway, fleet.project(), "ALTER TABLE accounts ADD CONSTRAINT named UNIQUE (name)");
+    const tried = await ask("POST", "/deployments", { blueprint_name: "myapp", tenant_ids: ["globex", "wayne"], dry_run: true, wait: true });
+    expect(tried).toMatchObject({ status: "failed", dry_run: true, tenants_completed: 1, tenants_failed: 1 });
+    expect(tried.results).toMatchObject([
+      { tenant_id: "globex", status: "failed", sqlstate: "23505" },
+      { tenant_id: "wayne", status: "done", statements: [{ command: "ALTER TABLE", duration_ms: expect.any(Number) }] },
+    ]);
+    expect(tried.results[1].statements[0].locks).toContain("public.accounts AccessExclusiveLock");
+    expect(await constraints()).toEqual([0, 0, 0]);
+
+    const first = { tenant_ids: ["globex", "fresh", "wayne"], canary: 1, canary_watch_s: 0 };
+    const held = await ask("POST", "/deployments", { blueprint_name: "myapp", ...first, wait: true });
+    const shown = async (results: string) => (await ask("GET", `/deployments/${held.id}?results=${results}`)).results;
+    expect([await shown("all"), await shown("failed"), await shown("none")]).toEqual([held.results, [held.results[1]], []]);
+    expect((await fleet.api("GET", `/deployments/${held.id}?results=some`)).body.issues).toMatchObject([{ path: "results" }]);
+    expect(held).toMatchObject({ status: "failed", held_because: "it failed on canary 'globex'" });
+    expect(held.results).toMatchObject([
+      { tenant_id: "fresh", status: "cancelled", canary: false },
+      { tenant_id: "globex", status: "failed", canary: true, sqlstate: "23505", duration_ms: expect.any(Number) },
+      { tenant_id: "wayne", status: "cancelled", canary: false },
+    ]);
+    expect(await constraints()).toEqual([0, 0, 0]);
+
+    await inTenant("globex", "DELETE FROM accounts WHERE name = 'twin'");
+    await ask("POST", `/deployments/${held.id}/retry`);
+    await until(async () => (await ask("GET", `/deployments/${held.id}`)).status === "done");
+    expect(await constraints()).toEqual([1, 1, 1]);
+  }, 120_000);
+});
+
+describe("answers that come piece by piece", () => {
+  it("follow a deployment as server-sent events: each tenant's result as it ends, then the end", async () => {
+    await psql(fleet.gateway, fleet.project(), "ALTER TABLE accounts ADD followed text");
+    const client = await connect(fleet.gateway, fleet.tenant("wayne"));
+    await client.query("BEGIN; SELECT * FROM accounts"); // in the way of ALTER TABLE, until it commits
+    const started = await ask("POST", "/deployments", { blueprint_name: "myapp", deploy_all: true, lock_timeout_ms: 60_000 });
+    const { api_url, api_key } = fleet.gateway.credentials;
+    const response = await fetch(`${api_url}/deployments/${started.id}/events`, { headers: { authorization: `Bearer ${api_key}` } });
+    expect([response.status, response.headers.get("content-type")]).toEqual([200, "text/event-stream"]);
+    const reader = response.body!.getReader();
+    const decoder = new TextDecoder();
+    let text = "";
+    let isFree = false;
+    for (;;) {
+      const { done, value } = await reader.read();
+      if (done) break;
+      text += decoder.decode(value, { stream: true });
+      if (isFree || !text.includes('"tenant_id":"globex"')) continue;
+      expect(text).not.toContain('"tenant_id":"wayne"'); // globex is told of while wayne is still waited for
+      await client.query("COMMIT");
+      isFree = true;
+    }
+    await client.end();
+    const events = text
+      .split("\n\n")
+      .filter((block) => block.startsWith("event:"))
+      .map((block) => ({ event: /^event: (\w+)/.exec(block)![1], data: JSON.parse(/^data: (.+)$/m.exec(block)![1]!) }));
+    const told = events.filter(({ event }) => event === "result").map(({ data }) => `${data.tenant_id} ${data.status}`);
+    const { results } = await ask("GET", `/deployments/${started.id}`);
+    expect(told.sort()).toEqual(results.map(({ tenant_id }: { tenant_id: string }) => `${tenant_id} done`).sort());
+    expect(told).toContain("wayne done");
+    expect(events.at(-1)).toMatchObject({ event: "end", data: { id: started.id, status: "done", tenants_failed: 0 } });
+  }, 120_000);
+
+  it("tell of every tenant's database in a line of its own, failures among them", async () => {
+    await inTenant("wayne", "INSERT INTO accounts (name) VALUES ('zero')");
+    const { api_url, api_key } = fleet.gateway.credentials;
+    const askAll = async (query: string) => {
+      const response = await fetch(`${api_url}/admin/query`, {
+        method: "POST",
+        headers: { authorization: `Bearer ${api_key}`, "content-type": "application/json", accept: "application/x-ndjson" },
+        body: JSON.stringify({ blueprint: "myapp", query, all_tenants: true }),
+      });
+      expect([response.status, response.headers.get("content-type")]).toEqual([200, "application/x-ndjson"]);
+      const lines = (await response.text()).trimEnd().split("\n");
+      return lines.map((line) => JSON.parse(line) as { tenant_id: string; code: string; sqlstate: string | null; rows?: unknown[][] });
+    };
+    const databases = await askAll("SELECT current_database()");
+    expect(databases.map(({ tenant_id }) => tenant_id).sort()).toEqual(["fresh", "globex", "wayne"]);
+    expect(new Set(databases.map(({ rows }) => rows![0]![0])).size).toBe(3);
+    const counts = await askAll("SELECT 1 / (CASE WHEN EXISTS (SELECT FROM accounts WHERE name = 'zero') THEN 0 ELSE 1 END)");
+    expect(counts.map(({ tenant_id, code, sqlstate }) => `${tenant_id} ${code} ${sqlstate}`).sort()).toEqual([
+      "fresh ok null",
+      "globex ok null",
+      "wayne bad_request 22012",
+    ]);
+    await inTenant("wayne", "DELETE FROM accounts WHERE name = 'zero'");
+  }, 120_000);
+});
+
 describe("backups", () => {
   it("are listed, downloaded, restored as another tenant, deleted; a tenant is cloned", async () => {
     await inTenant("wayne", "INSERT INTO accounts (name) VALUES ('kept in the backup')");
@@ -155,6 +259,57 @@ describe("settings, logs and errors", () => {
       (await ask("GET", "/workspaces/myapp/logs/stats")).top_statements.some(({ statement }: { statement: string }) => statement === "SELECT ?"),
     );
   });
+
+  it("refuses in the contract's words, with its codes", async () => {
+    const refusal = async (method: string, path: string, body?: unknown, headers: Record<string, string> = {}) => {
+      const { status, body: answer } = await fleet.api(method, path, body, headers);
+      expect(answer).toMatchObject({ success: false, http_status: status });
+      return [status, answer.code, answer.error];
+    };
+    expect(await refusal("GET", "/tenants", undefined, { authorization: "Bearer tenantsdb_sk_0" })).toEqual([
+      401,
+      "unauthorized",
+      expect.any(String),
+    ]);
+    expect(await refusal("POST", "/tenants/wayne/query", { query: "CREATE TABLE mine (i int)" })).toEqual([
+      400,
+      "bad_request",
+      "DDL not allowed on tenant databases. Deploy schema through blueprints.",
+    ]);
+    await ask("POST", "/workspaces", { name: "plain", mode: "control" });
+    expect(await refusal("POST", "/tenants", { tenant_id: "late", databases: [{ blueprint: "plain" }] })).toEqual([
+      400,
+      "bad_request",
+      expect.stringContaining("control mode"),
+    ]);
+    expect(await refusal("POST", "/tenants", { tenant_id: "wayne", databases: [{ blueprint: "myapp" }] })).toEqual([
+      409,
+      "conflict",
+      expect.any(String),
+    ]);
+    await ask("DELETE", "/tenants/fresh");
+    expect(await refusal("POST", "/tenants", { tenant_id: "fresh", databases: [{ blueprint: "myapp" }] })).toEqual([
+      409,
+      "conflict",
+      "Tenant 'fresh' is in trash. Use POST /tenants/fresh/restore or DELETE /tenants/fresh?hard=true",
+    ]);
+    const reader = { authorization: `Bearer ${(await fleet.makeKey({ role: "read", scope_type: "project" })).key}` };
+    expect((await refusal("POST", "/tenants/fresh/restore", undefined, reader)).slice(0, 2)).toEqual([403, "role_required"]);
+    await ask("PATCH", "/tenants/globex/settings", { query_timeout_ms: 200, max_rows_per_query: 2 });
+    expect(await refusal("POST", "/tenants/globex/query", { query: "SELECT pg_sleep(30)" })).toEqual([
+      504,
+      "timeout",
+      "query exceeded query_timeout_ms (200)",
+    ]);
+    expect(await refusal("POST", "/tenants/globex/query", { query: "SELECT generate_series(1, 3)" })).toEqual([
+      400,
+      "bad_request",
+      "query exceeded max_rows_per_query (2)",
+    ]);
+    await ask("PATCH", "/tenants/globex/settings", { query_timeout_ms: null, max_rows_per_query: null });
+    const many = await ask("POST", "/tenants/globex/query", { query: "SELECT generate_series(1, 10001)" });
+    expect([many.row_count, many.truncated]).toEqual([10_000, true]);
+  }, 120_000);
 
   it("lists every code there is", async () => {
     const errors = await ask("GET", "/errors");

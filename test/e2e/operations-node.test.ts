@@ -165,6 +165,16 @@ describe("the record of changes and the use of keys", () => {
     }
     expect((await fleet.api("GET", "/audit?until=1d")).body.count).toBe(0);
     expect((await fleet.api("GET", `/audit?credential=${reader.id}`)).body.count).toBe(0);
+    await fleet.api("POST", `/apikeys/${reader.id}/rotate`, {});
+    await fleet.api("DELETE", `/apikeys/${reader.id}`);
+    const shown = expect.stringMatching(/^tenantsdb_sk_.+…$/);
+    const { changes } = (await fleet.api("GET", "/audit?limit=2")).body;
+    expect(changes).toMatchObject([
+      { action: "DELETE /apikeys/{id}", before: { name: "test", key: shown, role: "read", scope_type: "tenant", scope_values: ["wayne"] } },
+      { action: "POST /apikeys/{id}/rotate", before: { key: shown } },
+    ]);
+    const first = `${reader.key.slice(0, changes[1].before.key.length - 1)}…`; // the key it was made with
+    expect([changes[1].before.key, changes[0].before.key === first]).toEqual([first, false]);
   });
 
   it("knows when keys were last used, over the wire and over the API", async () => {
@@ -181,7 +191,7 @@ describe("the record of changes and the use of keys", () => {
     const { api_url, api_key } = fleet.gateway.credentials;
     const env = { TDB_API_URL: api_url, TDB_API_KEY: api_key };
     expect((await tdb("node", ["query", "--tenant", "wayne", "SELECT 40 + 2 AS answer"], env)).stdout).toContain("42");
-    expect((await tdb("node", ["audit", "--limit", "1"], env)).stdout).toContain("/tenants/{id}/query");
+    expect((await tdb("node", ["audit", "--limit", "1"], env)).stdout).toContain("DELETE /apikeys/{id}");
   });
 });
 

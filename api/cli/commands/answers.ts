@@ -24,7 +24,7 @@ export const queryView: View<QueryAnswer> = {
               answer.rows,
             ),
           ];
-    const cut = answer.truncated ? ", cut short by max_rows_per_query" : "";
+    const cut = answer.truncated ? ", there are more than an answer holds" : "";
     return [...table, `${answer.command}: ${answer.row_count} ${answer.row_count === 1 ? "row" : "rows"}${cut}, ${answer.execution_time_ms} ms`].join(
       "\n",
     );

@@ -3,7 +3,7 @@ import { readFile } from "node:fs/promises";
 import type { Command } from "commander";
 import type { ClientConfig } from "pg";
 import { type BenchClient, type BenchResult, type BenchWay, runBench } from "../bench.ts";
-import { findDatabase, findPassword } from "../database.ts";
+import { findCaFile, findDatabase, findPassword } from "../database.ts";
 import { CommandFailure, UsageError } from "../errors.ts";
 import { formatTable } from "../print.ts";
 import type { CliSession, View } from "../session.ts";
@@ -100,7 +100,7 @@ async function findWays(session: CliSession, database: string | undefined, optio
 async function knownConfig(session: CliSession, name: string, options: BenchOptions): Promise<ClientConfig> {
   const found = await findDatabase(session, name, options.blueprint);
   const password = await findPassword(session, found, options.password === true);
-  const caFile = (await session.localCredentials())?.ca_file;
+  const caFile = await findCaFile(session, found.connection);
   // Without the CA at hand as sslmode=require: encrypted, the certificate not checked.
   const ssl = caFile ? { ca: await readFile(caFile, "utf8") } : { rejectUnauthorized: false };
   return { ...found.connection, password, ssl };

@@ -6,6 +6,7 @@ import { segment } from "../../client.ts";
 import { UsageError } from "../errors.ts";
 import { formatTable, sanitize } from "../print.ts";
 import type { CliSession, View } from "../session.ts";
+import { type AuditOptions, addAuditOptions, auditQuery, auditView } from "./operations.ts";
 import { addPaging, type PagingOptions, pageQuery } from "./options.ts";
 
 interface Cluster {
@@ -69,6 +70,9 @@ export function addClusterCommands(program: Command, session: CliSession): void 
         human: (answer) => `✓ ${sanitize(answer.message)}`,
       }),
     );
+  addAuditOptions(clusters.command("audit"))
+    .description("What was added, changed and removed, the newest first")
+    .action((options: AuditOptions) => session.show((client) => client.clusters.audit.$get({ query: auditQuery(options) }), auditView));
 }
 
 function addReach(command: Command): Command {

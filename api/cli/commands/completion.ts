@@ -1,5 +1,6 @@
 /** tdb completion: shell completion read off the command tree. */
 import { Argument, type Command } from "commander";
+import { flagName, settingPaths, settings } from "../../../core/config.ts";
 import type { CliSession } from "../session.ts";
 
 const shells = ["bash", "zsh", "fish"] as const;
@@ -24,18 +25,41 @@ Examples:
     });
 }
 
-/** Words that may follow each command path: "" → nouns, "tenants" → verbs, "tenants create" → options. */
-type Words = ReadonlyMap<string, readonly string[]>;
+interface Words {
+  /** What may follow each command path: "" → nouns, "tenants" → verbs, "tenants create" → options. */
+  readonly paths: ReadonlyMap<string, readonly string[]>;
+  /** What may follow an option that takes one of a few words: "workspaces create --mode" → them. */
+  readonly values: ReadonlyMap<string, readonly string[]>;
+}
 
 function readWords(program: Command): Words {
-  const words = new Map<string, string[]>();
+  const paths = new Map<string, readonly string[]>();
+  const values = new Map<string, readonly string[]>();
   const visit = (command: Command, path: string) => {
     const options = command.options.flatMap((option) => option.long ?? []);
-    words.set(path, [...command.commands.map((child) => child.name()), ...options, "--help"]);
+    const given = command.registeredArguments.flatMap((argument) => argument.argChoices ?? []);
+    paths.set(path, [...command.commands.map((child) => child.name()), ...given, ...options, "--help"]);
+    for (const { long, argChoices } of command.options) if (long && argChoices) values.set(`${path} ${long}`, argChoices);
     for (const child of command.commands) visit(child, path === "" ? child.name() : `${path} ${child.name()}`);
   };
   visit(program, "");
-  return words;
+  addCommandsHere({ paths, values });
+  return { paths, values };
+}
+
+/** `up` and `master-key` run on this machine and read their arguments themselves: all settings are flags of theirs. */
+function addCommandsHere({ paths, values }: { paths: Map<string, readonly string[]>; values: Map<string, readonly string[]> }): void {
+  const flags = settingPaths.flatMap((path) => {
+    const flag = flagName(path);
+    return settings[path].type === "bool" ? [`--${flag}`, `--no-${flag}`] : [`--${flag}`];
+  });
+  paths.set("up", [...flags, "--check", "--help"]);
+  paths.set("master-key", ["rotate", "--help"]);
+  paths.set("master-key rotate", ["--data-dir", "--master-key-file", "--config", "--help"]);
+  for (const path of settingPaths) {
+    const setting = settings[path];
+    if (setting.type === "enum") values.set(`up --${flagName(path)}`, setting.values);
+  }
 }
 
 /** Drops options from the words typed so far until a known path is left; all shells do it the same way. */
@@ -48,7 +72,10 @@ const writers: Record<Shell, (words: Words) => string> = {
   done
   local words=""
   case "$path" in
-${cases(words)}
+${cases(words.paths)}
+  esac
+  case "$path \${COMP_WORDS[COMP_CWORD - 1]}" in
+${cases(words.values)}
   esac
   COMPREPLY=($(compgen -W "$words" -- "\${COMP_WORDS[COMP_CWORD]}"))
 }
@@ -60,36 +87,49 @@ _tdb() {
     case "$word" in -*) ;; *) case "\${path_words}\${path_words:+ }$word" in ${patterns(words)}) path_words="\${path_words}\${path_words:+ }$word" ;; esac ;; esac
   done
   case "$path_words" in
-${cases(words, "words_list")}
+${cases(words.paths, "words_list")}
+  esac
+  case "$path_words $words[CURRENT-1]" in
+${cases(words.values, "words_list")}
   esac
   compadd -- \${=words_list}
 }
 _tdb "$@"`,
   fish: (words) => `function __tdb_words
   set -l path ""
+  set -l last ""
   for word in (commandline -opc)[2..-1]
+    set last $word
     switch (string trim "$path $word")
-      case ${[...words.keys()]
+      case ${[...words.paths.keys()]
         .filter(Boolean)
         .map((path) => `'${path}'`)
         .join(" ")}
         set path (string trim "$path $word")
     end
   end
-  switch "$path"
-${[...words].map(([path, list]) => `    case '${path}'\n      printf '%s\\n' ${list.join(" ")}`).join("\n")}
+  switch "$path $last"
+${fishCases(words.values)}
+    case '*'
+      switch "$path"
+${fishCases(words.paths)}
+      end
   end
 end
 complete -c tdb -f -a '(__tdb_words)'`,
 };
 
 function patterns(words: Words): string {
-  return [...words.keys()]
+  return [...words.paths.keys()]
     .filter(Boolean)
     .map((path) => `"${path}"`)
     .join("|");
 }
 
-function cases(words: Words, variable = "words"): string {
+function cases(words: ReadonlyMap<string, readonly string[]>, variable = "words"): string {
   return [...words].map(([path, list]) => `    "${path}") ${variable}="${list.join(" ")}" ;;`).join("\n");
+}
+
+function fishCases(words: ReadonlyMap<string, readonly string[]>): string {
+  return [...words].map(([path, list]) => `    case '${path}'\n      printf '%s\\n' ${list.join(" ")}`).join("\n");
 }

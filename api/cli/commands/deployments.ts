@@ -115,7 +115,7 @@ export function addDeploymentCommands(program: Command, session: CliSession): vo
     .option("--wait", "until it has ended; exit code 1 if it failed")
     .action(async (id: string, options: { wait?: boolean }) => {
       if (options.wait) return followDeployment(session, id);
-      await session.show((client) => client.deployments[":id"].$get({ param: { id: segment(id) } }), deploymentView);
+      await session.show((client) => client.deployments[":id"].$get({ param: { id: segment(id) }, query: {} }), deploymentView);
     });
   deployments
     .command("cancel")
@@ -184,15 +184,18 @@ function readRequest({ blueprint, version, all, tenant, concurrency, lockTimeout
 async function followDeployment(session: CliSession, id: string): Promise<void> {
   const { stderr } = session.host;
   const showsBar = stderr.isTTY && !session.options.quiet && !session.options.json;
+  // Results come once, at the end: those of thousands of tenants are megabytes.
+  const ask = (results: "all" | "none") =>
+    session.ask((client) => client.deployments[":id"].$get({ param: { id: segment(id) }, query: { results } }));
   for (;;) {
-    const state = await session.ask((client) => client.deployments[":id"].$get({ param: { id: segment(id) } }));
+    const state = await ask("none");
     if (showsBar) stderr.write(`\r${formatProgress(state.tenants_completed, state.tenants_failed, state.tenants_total)}`);
     if (state.status === "queued" || state.status === "running") {
       await session.host.sleep(pollMs);
       continue;
     }
     if (showsBar) stderr.write("\n");
-    await session.print(state, deploymentView);
+    await session.print(await ask("all"), deploymentView);
     if (state.status !== "done") throw new CommandFailure(`deployment ${id} ${state.status}: \`tdb deployments retry ${id}\` tries the others again`);
     return;
   }

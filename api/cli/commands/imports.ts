@@ -159,15 +159,15 @@ function addFollowing(workspaces: Command, session: CliSession): void {
       .argument("<workspace>")
       .option("--import-id <id>", "the newest unless told")
       .action(async (id: string, options: { importId?: string }) => {
-        const importId = options.importId ?? (await askStatus(session, id, undefined)).import_id;
+        const importId = options.importId ?? (await askStatus(session, id, undefined, "none")).import_id;
         const call = { param: { id: segment(id) }, json: { import_id: importId } };
         await session.show<Status>((client) => client.workspaces[":id"]["import-data"][name].$post(call), statusView);
       });
   }
 }
 
-function askStatus(session: CliSession, id: string, importId: string | undefined): Promise<Status> {
-  const query = importId === undefined ? {} : { import_id: importId };
+function askStatus(session: CliSession, id: string, importId: string | undefined, tenants: "all" | "none" = "all"): Promise<Status> {
+  const query = { tenants, ...(importId !== undefined && { import_id: importId }) };
   return session.ask<Status>((client) => client.workspaces[":id"]["import-data"].status.$get({ param: { id: segment(id) }, query }));
 }
 
@@ -176,7 +176,7 @@ async function followImport(session: CliSession, id: string, importId: string | 
   const { stderr } = session.host;
   const showsBar = stderr.isTTY && !session.options.quiet && !session.options.json;
   for (;;) {
-    const state = await askStatus(session, id, importId);
+    const state = await askStatus(session, id, importId, "none"); // tenants come once, at the end: thousands are megabytes
     if (showsBar)
       stderr.write(`\r${formatProgress(state.rows_done, 0, state.rows_total)} rows, ${state.tenants_done}/${state.tenants_total} tenants`);
     if (state.status === "queued" || state.status === "running") {
@@ -184,7 +184,7 @@ async function followImport(session: CliSession, id: string, importId: string | 
       continue;
     }
     if (showsBar) stderr.write("\n");
-    await session.print(state, statusView);
+    await session.print(await askStatus(session, id, state.import_id), statusView);
     if (state.status !== "done") throw new CommandFailure(`import ${state.import_id} ${state.status}: \`tdb workspaces import-retry ${id}\` goes on`);
     return;
   }

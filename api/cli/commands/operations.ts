@@ -2,7 +2,7 @@
 import type { Command } from "commander";
 import { segment } from "../../client.ts";
 import { formatTable, sanitize } from "../print.ts";
-import type { CliSession } from "../session.ts";
+import type { CliSession, View } from "../session.ts";
 import { addPaging, type PagingOptions, pageQuery } from "./options.ts";
 
 export function addOperationsCommands(program: Command, session: CliSession): void {
@@ -71,31 +71,53 @@ function addBanCommands(program: Command, session: CliSession): void {
     );
 }
 
-interface AuditOptions extends PagingOptions {
+export interface AuditOptions extends PagingOptions {
   readonly since?: string;
   readonly until?: string;
   readonly credential?: string;
 }
 
 function addAuditCommand(program: Command, session: CliSession): void {
-  addPaging(program.command("audit"))
+  addAuditOptions(program.command("audit"))
     .description("Who changed what over the API, the newest first")
-    .option("--since <when>", "a time as 2027-01-31T00:00:00Z, or a span back from now as 30m, 12h or 7d")
-    .option("--until <when>", "as --since; up to, not including")
     .option("--credential <key_id>", "changes made with this key")
-    .action(({ since, until, credential, ...page }: AuditOptions) => {
-      const filter = {
-        ...(since !== undefined && { since }),
-        ...(until !== undefined && { until }),
-        ...(credential !== undefined && { credential }),
-      };
-      return session.show((client) => client.audit.$get({ query: { ...pageQuery(page), ...filter } }), {
-        quiet: (answer) => answer.changes.map((row) => row.request_id).join("\n"),
-        human: (answer) =>
-          formatTable(
-            ["TIME", "WHO", "FROM", "WHAT", "TARGET", "BEFORE", "AFTER", "STATUS"],
-            answer.changes.map((row) => [row.at, row.actor, row.address, row.action, row.target, row.before, row.after, row.http_status]),
-          ),
-      });
-    });
+    .action((options: AuditOptions) => session.show((client) => client.audit.$get({ query: auditQuery(options) }), auditView));
 }
+
+export function addAuditOptions(command: Command): Command {
+  return addPaging(command)
+    .option("--since <when>", "a time as 2027-01-31T00:00:00Z, or a span back from now as 30m, 12h or 7d")
+    .option("--until <when>", "as --since; up to, not including");
+}
+
+export function auditQuery({ since, until, credential, ...page }: AuditOptions) {
+  return {
+    ...pageQuery(page),
+    ...(since !== undefined && { since }),
+    ...(until !== undefined && { until }),
+    ...(credential !== undefined && { credential }),
+  };
+}
+
+interface Changes {
+  readonly changes: readonly {
+    readonly at: string;
+    readonly actor: string;
+    readonly address: string;
+    readonly action: string;
+    readonly target: string | null;
+    readonly before: unknown;
+    readonly after: unknown;
+    readonly http_status: number;
+    readonly request_id: string;
+  }[];
+}
+
+export const auditView: View<Changes> = {
+  quiet: (answer) => answer.changes.map((row) => row.request_id).join("\n"),
+  human: (answer) =>
+    formatTable(
+      ["TIME", "WHO", "FROM", "WHAT", "TARGET", "BEFORE", "AFTER", "STATUS"],
+      answer.changes.map((row) => [row.at, row.actor, row.address, row.action, row.target, row.before, row.after, row.http_status]),
+    ),
+};

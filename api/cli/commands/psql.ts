@@ -1,6 +1,6 @@
 /** tdb psql: opens psql on a workspace or a tenant's database, with the password in its environment and not in its arguments. */
 import type { Command } from "commander";
-import { findDatabase, findPassword } from "../database.ts";
+import { type Connection, findCaFile, findDatabase, findPassword } from "../database.ts";
 import { CommandFailure } from "../errors.ts";
 import type { CliSession } from "../session.ts";
 
@@ -17,7 +17,14 @@ export function addPsqlCommand(program: Command, session: CliSession): void {
       const found = await findDatabase(session, name, options.blueprint);
       const password = await findPassword(session, found, options.password === true);
       const { host, port, database, user } = found.connection;
-      const env = { PGHOST: host, PGPORT: String(port), PGDATABASE: database, PGUSER: user, PGPASSWORD: password, ...(await tlsSettings(session)) };
+      const env = {
+        PGHOST: host,
+        PGPORT: String(port),
+        PGDATABASE: database,
+        PGUSER: user,
+        PGPASSWORD: password,
+        ...(await tlsSettings(session, found.connection)),
+      };
       const code = await session.host.run("psql", rest, env).catch((error: NodeJS.ErrnoException) => {
         if (error.code === "ENOENT") throw new CommandFailure("psql is not installed; it comes with the PostgreSQL client package");
         throw error;
@@ -27,9 +34,9 @@ export function addPsqlCommand(program: Command, session: CliSession): void {
 }
 
 /** Verifies the certificate where the CA is at hand. */
-async function tlsSettings(session: CliSession): Promise<Record<string, string>> {
+async function tlsSettings(session: CliSession, connection: Connection): Promise<Record<string, string>> {
   const { env } = session.host;
   if (env.PGSSLMODE) return {};
-  const caFile = (await session.localCredentials())?.ca_file;
+  const caFile = await findCaFile(session, connection);
   return caFile ? { PGSSLMODE: "verify-full", PGSSLROOTCERT: caFile } : { PGSSLMODE: "require" };
 }

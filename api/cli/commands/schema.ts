@@ -5,7 +5,7 @@ import { segment } from "../../client.ts";
 import { UsageError } from "../errors.ts";
 import { formatTable, sanitize } from "../print.ts";
 import type { CliSession } from "../session.ts";
-import { trueOrFalse } from "./options.ts";
+import { addPaging, type PagingOptions, pageQuery, trueOrFalse } from "./options.ts";
 import { readStatement } from "./query.ts";
 
 export function addSchemaCommands(workspaces: Command, session: CliSession): void {
@@ -96,16 +96,15 @@ function readJson(option: string, text: string): unknown {
 }
 
 function addDiff(workspaces: Command, session: CliSession): void {
-  workspaces
-    .command("diff")
+  addPaging(workspaces.command("diff"))
     .description("Changes that are not on every tenant yet, in the order they would be deployed")
     .argument("<workspace>")
     .addHelpText(
       "after",
       "\nPass one over with `tdb workspaces diff-skip`, undo it with `diff-revert`, bring the rest with `tdb deployments create`.",
     )
-    .action((id: string) =>
-      session.show((client) => client.workspaces[":id"].diff.$get({ param: { id: segment(id) } }), {
+    .action((id: string, options: PagingOptions) =>
+      session.show((client) => client.workspaces[":id"].diff.$get({ param: { id: segment(id) }, query: pageQuery(options) }), {
         quiet: (answer) => answer.changes.map((change) => String(change.ddl_id)).join("\n"),
         human: (answer) => {
           if (answer.count === 0) return "Nothing: every tenant has every change";

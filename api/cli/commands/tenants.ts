@@ -74,12 +74,20 @@ function addCreate(tenants: Command, session: CliSession): void {
     .description("Make a tenant; its connection strings are shown once")
     .requiredOption("--name <tenant>", "a-z, 0-9 and _")
     .requiredOption("--blueprint <names>", "with commas or repeated for several", collect, [])
-    .addOption(new Option("--isolation <level>", "1: shared cluster, 2: dedicated").choices(["1", "2"]).default("1"))
-    .addHelpText("after", "\nExample:\n  $ tdb tenants create --name wayne --blueprint myapp")
-    .action(async (options: { name: string; blueprint: string[]; isolation: string }) => {
+    .addOption(new Option("--isolation <level>", "1: shared cluster, 2: dedicated (1 unless told)").choices(["1", "2"]))
+    .option("--cluster <name>", "which one; the emptiest of its level unless told")
+    .addHelpText(
+      "after",
+      "\nExamples:\n  $ tdb tenants create --name wayne --blueprint myapp\n  $ tdb tenants create --name globex --blueprint myapp --cluster eu2",
+    )
+    .action(async (options: { name: string; blueprint: string[]; isolation?: "1" | "2"; cluster?: string }) => {
       if (options.blueprint.length === 0) throw new UsageError("name the blueprint: --blueprint <name>");
-      const isolation_level = options.isolation === "2" ? (2 as const) : (1 as const);
-      const json = { tenant_id: options.name, databases: options.blueprint.map((blueprint) => ({ blueprint, isolation_level })) };
+      const { isolation, cluster } = options;
+      const where = {
+        ...(isolation !== undefined && { isolation_level: isolation === "2" ? (2 as const) : (1 as const) }),
+        ...(cluster !== undefined && { cluster }),
+      };
+      const json = { tenant_id: options.name, databases: options.blueprint.map((blueprint) => ({ blueprint, ...where })) };
       await session.show((client) => client.tenants.$post({ json }), {
         quiet: (answer) => answer.databases.flatMap((database) => database.connection_string ?? []).join("\n"),
         human: (answer) =>

@@ -5,6 +5,7 @@ import { join } from "node:path";
 import { afterEach } from "vitest";
 import type { CliHost } from "../../../api/cli/host.ts";
 import { runCli } from "../../../api/cli/program.ts";
+import type { ApiDeps } from "../../../api/context.ts";
 import { makeWorld, type World } from "./world.ts";
 
 export interface CliRun {
@@ -40,8 +41,8 @@ afterEach(async () => {
   for (const home of homes.splice(0)) await rm(home, { recursive: true });
 });
 
-export async function makeCli(): Promise<Cli> {
-  const world = await makeWorld();
+export async function makeCli(options: Partial<ApiDeps> = {}): Promise<Cli> {
+  const world = await makeWorld(options);
   const home = await mkdtemp(join(tmpdir(), "tdb-cli-"));
   homes.push(home);
   const programs: ProgramRun[] = [];

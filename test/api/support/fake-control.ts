@@ -9,6 +9,7 @@ import type {
   NewCredential,
   NewProject,
   Page,
+  ResultsShown,
 } from "../../../core/control-plane.ts";
 import { GatewayError } from "../../../core/errors.ts";
 import {
@@ -49,6 +50,8 @@ export class FakeControl implements ControlPlane {
   readonly tenantSettings = new Map<string, Partial<DatabaseSettings>>();
   /** Every call that changes or reads something below a project, for asserting that refused requests did nothing. */
   readonly calls: string[] = [];
+  /** Whose results each look at a deployment asked for. */
+  readonly resultsAsked: ResultsShown[] = [];
   /** Thrown by the next query, or by checkReady. */
   failure: Error | undefined;
   #serial = 0;
@@ -157,13 +160,14 @@ export class FakeControl implements ControlPlane {
     const found = [...this.keys].find(([, key]) => key.id === id && key.projectId === projectId);
     if (!found) throw missing("API key");
     this.keys.delete(found[0]);
+    return found[1];
   }
 
   async rotateCredential(projectId: string, id: string, graceS: number) {
     this.calls.push(`rotateCredential ${graceS}`);
     const found = [...this.keys.values()].find((key) => key.id === id && key.projectId === projectId);
     if (!found) throw missing("API key");
-    return { credential: found, apiKey: `tenantsdb_sk_${this.#hex(64)}`, proxyPassword: `tdb_${this.#hex(16)}` };
+    return { credential: found, apiKey: `tenantsdb_sk_${this.#hex(64)}`, proxyPassword: `tdb_${this.#hex(16)}`, previousPrefix: found.prefix };
   }
 
   async listWorkspaces(projectId: string, page: Page) {
@@ -404,10 +408,12 @@ export class FakeControl implements ControlPlane {
     );
   }
 
-  async getDeployment(projectId: string, id: string) {
+  async getDeployment(projectId: string, id: string, shown: ResultsShown = "all") {
+    this.resultsAsked.push(shown);
     const deployment = this.deployments.find((found) => found.projectId === projectId && found.id === id);
     if (!deployment) throw missing("Deployment");
-    return deployment;
+    const results = deployment.results.filter(({ status }) => shown === "all" || (shown === "failed" && status === "failed"));
+    return shown === "all" ? deployment : { ...deployment, results };
   }
 
   async waitForDeployment(projectId: string, id: string) {
@@ -425,7 +431,7 @@ export class FakeControl implements ControlPlane {
     return ended;
   }
 
-  async *followDeployment(projectId: string, id: string): AsyncGenerator<DeploymentEvent> {
+  async *followDeployment(projectId: string, id: string, _signal: AbortSignal): AsyncGenerator<DeploymentEvent> {
     yield { type: "progress", deployment: await this.getDeployment(projectId, id) };
     const deployment = await this.waitForDeployment(projectId, id);
     for (const result of deployment.results) yield { type: "result", result };

@@ -1,4 +1,5 @@
 /** Imports in memory: one of workspace myapp, which goes on by a step each time it is asked about. */
+import type { ResultsShown } from "../../../core/control-plane.ts";
 import { GatewayError } from "../../../core/errors.ts";
 import type { ImportAnalysis, ImportRequest, ImportStatus, Imports, ImportTable } from "../../../core/imports.ts";
 
@@ -45,8 +46,8 @@ export class FakeImports implements Imports {
     return this.#status(kind);
   }
 
-  async getImport(projectId: string, workspace: string, importId: string | undefined): Promise<ImportStatus> {
-    this.requests.push({ verb: "get", projectId, workspace });
+  async getImport(projectId: string, workspace: string, importId: string | undefined, shown: ResultsShown = "all"): Promise<ImportStatus> {
+    this.requests.push({ verb: `get ${shown}`, projectId, workspace });
     if (projectId !== this.#projectId || (importId !== undefined && importId !== fakeImportId)) {
       throw new GatewayError("not_found", `Import not found: ${importId}`);
     }

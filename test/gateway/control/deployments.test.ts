@@ -55,6 +55,8 @@ describe("deployments: running", () => {
     expect(failed.state).toBe("failed");
     expect(statuses(failed)).toEqual({ t1: "done", t2: "done", t3: "failed", t4: "done", t5: "done" });
     expect(failed.results[2]).toMatchObject({ error: 'column "c" of relation "t1" already exists', sqlstate: "42P07", fromVersion: 1, toVersion: 1 });
+    expect(await plane.getDeployment(projectId, failed.id, "failed")).toEqual({ ...failed, results: [failed.results[2]] });
+    expect(await plane.getDeployment(projectId, failed.id, "none")).toEqual({ ...failed, results: [] });
     expect((await plane.describeWorkspace(projectId, "myapp")).undeployedChanges.map((v) => v.version)).toEqual([2]);
     world().admin.brokenIn.clear();
     const applied = () => world().admin.calls.filter((call) => call.startsWith("applyVersions")).length;
