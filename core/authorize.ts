@@ -13,7 +13,7 @@ export interface AuthorizeDeps {
   /** The engine of the listener the client came to. */
   readonly engine: EngineName;
   /** For a database that is being replaced: how long a client waits for the other one. Without it, it is refused at once. */
-  readonly patience?: { readonly clock: Clock; readonly waitMs: number; readonly signal: AbortSignal } | undefined;
+  readonly patience?: { readonly clock: Clock; readonly waitMs: number; readonly signal: () => AbortSignal } | undefined;
 }
 
 /**
@@ -91,7 +91,7 @@ async function reachTarget(identity: Identity, deps: AuthorizeDeps): Promise<Rou
     if (!patience || leftMs <= 0) {
       throw new GatewayError("not_ready", `database "${identity.databaseName}" is being restored`, { hint: "Try again shortly." });
     }
-    await deps.directory.nextChange(identity.projectId, Math.min(leftMs, lookAgainMs), patience.signal);
+    await deps.directory.nextChange(identity.projectId, Math.min(leftMs, lookAgainMs), patience.signal());
   }
 }
 

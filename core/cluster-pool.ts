@@ -8,8 +8,6 @@ import type { BackendDialer, BackendRequest, ClusterCounts, Lease, PooledBackend
 
 /** A backend that does not answer its reset in this time is closed. */
 const resetTimeoutMs = 10_000;
-/** Without a reason, abort() makes an error with a stack: more work than a login's cryptography. */
-const noLongerNeeded = "no longer needed";
 /**
  * Once logged in, a backend first serves those of its own database who are in line at that moment, for this many times as long as the login took:
  * where lines are long, logging in takes a fifth of the time. Whoever comes later waits for the database's next turn, as everybody else does.
@@ -97,6 +95,12 @@ interface Room {
   readonly freed: Promise<void> | undefined;
 }
 
+/** A backend that is being reset. */
+interface Reset {
+  readonly sinceMs: number;
+  readonly giveUp: () => void;
+}
+
 /** A client in line. */
 export class Waiter<B extends PooledBackend> extends Place {
   readonly key: KeyPool<B>;
@@ -154,6 +158,8 @@ export class ClusterPool<B extends PooledBackend> {
   /** Of all databases, least recently used first. */
   readonly #idle = new LinkedList<Slot<B>>();
   readonly #line = new FairLine<Waiter<B>>();
+  /** Longest under way first. */
+  readonly #resets = new LinkedList<Reset>();
   /** Lent, being reset, being logged in; room granted included. */
   #held = 0;
   /** Of those, what is logged in. */
@@ -258,7 +264,7 @@ export class ClusterPool<B extends PooledBackend> {
     for (const slot of idle) this.#closeIdle(slot);
   }
 
-  /** Refuses who has waited too long, closes what nobody has used for long. */
+  /** Refuses who has waited too long, closes what nobody has used for long, gives up resets that take too long. */
   sweep(nowMs: number): void {
     const options = this.#parts.options();
     for (let waiter = this.#line.oldest; waiter && nowMs - waiter.sinceMs >= options.connectWaitMs; waiter = this.#line.oldest) {
@@ -267,6 +273,10 @@ export class ClusterPool<B extends PooledBackend> {
       waiter.refuse(undefined);
     }
     for (let slot = this.#idle.first; slot && nowMs - slot.idleSinceMs >= options.idleTimeoutMs; slot = this.#idle.first) this.#closeIdle(slot);
+    for (const { sinceMs, giveUp } of this.#resets) {
+      if (nowMs - sinceMs < resetTimeoutMs) break;
+      giveUp();
+    }
   }
 
   close(): void {
@@ -421,17 +431,18 @@ export class ClusterPool<B extends PooledBackend> {
     return this.#nextInTurn(slot, this.#parts.clock.nowMs()) !== undefined || !this.#mayHold(first.key.database, this.#held - 1);
   }
 
-  async #reset(backend: B): Promise<boolean> {
-    const answered = new AbortController();
-    const tooLate = this.#parts.clock.sleep(resetTimeoutMs, answered.signal).then(
-      () => false,
-      () => false, // it answered
-    );
-    try {
-      return await Promise.race([backend.reset(), tooLate]);
-    } finally {
-      answered.abort(noLongerNeeded);
-    }
+  /** One that does not answer in time is given up by the sweep: a timer for each would cost more than the rest. */
+  #reset(backend: B): Promise<boolean> {
+    return new Promise<boolean>((resolve, reject) => {
+      const giveUp = () => {
+        this.#resets.remove(node);
+        resolve(false);
+      };
+      const node = new ListNode<Reset>({ sinceMs: this.#parts.clock.nowMs(), giveUp });
+      this.#resets.push(node);
+      const ended = () => this.#resets.remove(node);
+      backend.reset().then(resolve, reject).finally(ended);
+    });
   }
 
   #closeIdle(slot: Slot<B>): void {

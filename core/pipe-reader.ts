@@ -13,7 +13,7 @@ export class PipeClosedError extends Error {
 export class PipeReader implements PipeSink {
   readonly pipe: BytePipe;
   readonly #maxBuffered: number;
-  readonly #signal: AbortSignal;
+  readonly #signal: AbortSignal | undefined;
   #chunks: Uint8Array[] = [];
   #length = 0;
   #waiting: { bytes: number; resolve: (bytes: Uint8Array) => void; reject: (error: unknown) => void } | undefined;
@@ -23,14 +23,14 @@ export class PipeReader implements PipeSink {
   /** Called when bytes arrive; for waits that may be over before anything is to be read. */
   onArrival: (() => void) | undefined;
   #draining: { resolve: () => void; reject: (error: unknown) => void } | undefined;
-  readonly #onAbort = () => this.#fail(this.#signal.reason);
+  readonly #onAbort = () => this.#fail(this.#signal?.reason);
 
-  constructor(pipe: BytePipe, maxBuffered: number, signal: AbortSignal) {
+  constructor(pipe: BytePipe, maxBuffered: number, signal?: AbortSignal) {
     this.pipe = pipe;
     this.#maxBuffered = maxBuffered;
     this.#signal = signal;
-    if (signal.aborted) this.#failure = signal.reason;
-    signal.addEventListener("abort", this.#onAbort, { once: true });
+    if (signal?.aborted) this.#failure = signal.reason;
+    signal?.addEventListener("abort", this.#onAbort, { once: true });
     pipe.sink = this;
     pipe.resume();
   }
@@ -72,7 +72,7 @@ export class PipeReader implements PipeSink {
   detach(): Uint8Array {
     this.pipe.pause();
     this.pipe.sink = undefined;
-    this.#signal.removeEventListener("abort", this.#onAbort);
+    this.#signal?.removeEventListener("abort", this.#onAbort);
     return this.#take(this.#length);
   }
 

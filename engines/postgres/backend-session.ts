@@ -28,6 +28,7 @@ export class PostgresBackend implements PooledBackend, RelayBackend {
   readonly #sendCancel: () => Promise<void>;
   /** What makes a session as fresh as after login. */
   readonly #resets: readonly string[];
+  readonly #resetBytes: Uint8Array;
   #cancels: Set<Promise<void>> = new Set();
   #dead = false;
 
@@ -45,6 +46,7 @@ export class PostgresBackend implements PooledBackend, RelayBackend {
     this.#sendCancel = () => sendCancel(key);
     // ROLLBACK outside a transaction is a warning; DISCARD ALL inside one is an error.
     this.#resets = ["ROLLBACK", "DISCARD ALL", ...(afterwards === undefined ? [] : [afterwards])];
+    this.#resetBytes = concatBytes(...this.#resets.map(encodeQuery));
     this.#watchIdle();
   }
 
@@ -75,10 +77,9 @@ export class PostgresBackend implements PooledBackend, RelayBackend {
 
   async reset(): Promise<boolean> {
     if (!this.isAlive) return false;
-    const abort = new AbortController();
-    const reader = new PipeReader(this.pipe, maxLoginMessageBytes, abort.signal);
+    const reader = new PipeReader(this.pipe, maxLoginMessageBytes);
     try {
-      this.pipe.write(concatBytes(...this.#resets.map(encodeQuery)));
+      this.pipe.write(this.#resetBytes);
       for (const statement of this.#resets) {
         if (!(await this.#readReset(reader, statement.startsWith("DO ") ? "DO" : statement))) return false;
       }

@@ -10,7 +10,7 @@ import { isLoopback } from "../../core/limit.ts";
 import type { LiveDatabases } from "../../core/live.ts";
 import type { Log } from "../../core/log.ts";
 import type { EngineName } from "../../core/model.ts";
-import { PipeClosedError, type PipeReader } from "../../core/pipe-reader.ts";
+import type { PipeReader } from "../../core/pipe-reader.ts";
 import type { Lease, Pool } from "../../core/pool.ts";
 import type { QueryLog } from "../../core/query-log.ts";
 import type { Secrets } from "../../core/secrets.ts";
@@ -19,11 +19,13 @@ import { answerForeign } from "../foreign/answer.ts";
 import { detectFirst } from "../foreign/first-bytes.ts";
 import type { ForeignHost } from "../foreign/host.ts";
 import { authenticate, printable } from "./authenticate.ts";
-import { encodeBackendKeyData, encodeParameterStatus, encodeReadyForQuery } from "./backend.ts";
+import { encodeBackendKeyData, encodeReadyForQuery } from "./backend.ts";
 import type { PostgresBackend } from "./backend-session.ts";
 import { concatBytes } from "./bytes.ts";
 import { BackendRefusedError } from "./dial.ts";
 import { transactionStatus } from "./message-types.ts";
+import { ParameterReports } from "./parameter-reports.ts";
+import { Presence } from "./presence.ts";
 import { encodeRefusal } from "./refusal.ts";
 import { Relay } from "./relay.ts";
 import { openSharedBackend } from "./shared/lender.ts";
@@ -67,6 +69,7 @@ export interface PostgresLogin extends LoginRequest {
 type PostgresLease = Lease<PostgresBackend> | SharedBackend;
 
 export function createPostgresEngine(deps: PostgresEngineDeps): FullEngine<PostgresLogin, PostgresLease> {
+  const reports = new ParameterReports();
   return {
     name: "PostgreSQL",
 
@@ -93,10 +96,13 @@ export function createPostgresEngine(deps: PostgresEngineDeps): FullEngine<Postg
       if (login.startup.replication) throw new GatewayError("unsupported", "replication connections are not supported through the gateway");
       assertParametersAllowed(login.startup.parameters);
       const { directory, live, clock } = deps;
-      return await whileThere(login, signal, (present) => {
-        const patience = { clock, waitMs: deps.connectWaitMs?.() ?? 0, signal: present };
-        return authorize(identity, { directory, live, engine: "PostgreSQL", patience });
-      });
+      const presence = new Presence(login.reader, signal);
+      const patience = { clock, waitMs: deps.connectWaitMs?.() ?? 0, signal: () => presence.signal };
+      try {
+        return await authorize(identity, { directory, live, engine: "PostgreSQL", patience });
+      } finally {
+        presence.end();
+      }
     },
 
     async lease(login, grant, signal, onAsk) {
@@ -105,12 +111,15 @@ export function createPostgresEngine(deps: PostgresEngineDeps): FullEngine<Postg
       const request = { database: grant.target.database, role: credential.role, parameters, displayName: databaseName };
       const shares = () => grant.live.settings.pool_mode === "transaction";
       const sharing = { pool: deps.pool, digest: (data: Uint8Array) => deps.secrets.crypto.sha256(data), shares, onAsk };
-      return await whileThere(login, signal, async (present) => {
-        if (shares() && !deps.isPooled?.(request.database.clusterId)) return await openSharedBackend(request, sharing, present);
+      const presence = new Presence(login.reader, signal);
+      try {
+        if (shares() && !deps.isPooled?.(request.database.clusterId)) return await openSharedBackend(request, sharing, () => presence.signal);
         const handle = deps.pool.handle(request);
         onAsk(handle);
-        return await handle.acquire(present);
-      });
+        return handle.tryAcquire() ?? (await handle.acquire(presence.signal));
+      } finally {
+        presence.end();
+      }
     },
 
     // A server that gave no key has 0 here. One backend after another has none of them all.
@@ -133,9 +142,12 @@ export function createPostgresEngine(deps: PostgresEngineDeps): FullEngine<Postg
         onCancelFailure: (error) => deps.log.write("warn", "cancel request failed", { database: grant.identity.databaseName, error: String(error) }),
       });
       const early = login.reader.detach();
-      const greeting = [...backend.parameters].map(([name, value]) => encodeParameterStatus(name, value));
       login.client.write(
-        concatBytes(...greeting, encodeBackendKeyData(cancelKey.pid, cancelKey.secret), encodeReadyForQuery(transactionStatus.idle)),
+        concatBytes(
+          ...reports.encode(backend.parameters),
+          encodeBackendKeyData(cancelKey.pid, cancelKey.secret),
+          encodeReadyForQuery(transactionStatus.idle),
+        ),
       );
       relay.start(early);
       return relay;
@@ -147,22 +159,6 @@ export function createPostgresEngine(deps: PostgresEngineDeps): FullEngine<Postg
       return undefined;
     },
   };
-}
-
-/** Runs `work` with a signal that also aborts when the client leaves: one that has gone must not keep its place in a line. */
-async function whileThere<T>(login: PostgresLogin, signal: AbortSignal, work: (present: AbortSignal) => Promise<T>): Promise<T> {
-  const giveUp = new AbortController();
-  const onAbort = () => giveUp.abort(signal.reason);
-  signal.addEventListener("abort", onAbort, { once: true });
-  login.reader.onClosed = (reason) => giveUp.abort(reason);
-  if (signal.aborted) onAbort();
-  else if (login.client.isClosed) giveUp.abort(new PipeClosedError());
-  try {
-    return await work(giveUp.signal);
-  } finally {
-    login.reader.onClosed = undefined;
-    signal.removeEventListener("abort", onAbort);
-  }
 }
 
 function openJournal(queries: QueryLog | undefined, login: PostgresLogin, { identity, target, live }: Grant, sessionId: string) {

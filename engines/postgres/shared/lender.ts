@@ -17,11 +17,11 @@ export interface SharingDeps {
  * What a client of `pool_mode=transaction` has for a backend. One backend is looked at, for what it reports of itself.
  * @throws {GatewayError} no_backend_slot, backend_unreachable; the signal's reason.
  */
-export async function openSharedBackend(request: BackendRequest, deps: SharingDeps, signal: AbortSignal): Promise<SharedBackend> {
+export async function openSharedBackend(request: BackendRequest, deps: SharingDeps, signal: () => AbortSignal): Promise<SharedBackend> {
   const handle = deps.pool.handle({ ...request, isShared: true });
   deps.onAsk(handle);
   const lender = lenderOf(handle);
-  const lease = lender.take() ?? (await lender.wait(signal));
+  const lease = lender.take() ?? (await lender.wait(signal()));
   const { initialParameters } = lease.backend;
   lease.rest();
   return new SharedBackend({ lender, parameters: initialParameters, digest: deps.digest, shares: deps.shares });
