@@ -17,8 +17,8 @@ async function attempt(world: World) {
   return client;
 }
 
-/** A server that asks for SCRAM with the password it was given for the role; `lie` changes its last message. */
-async function scramServer(world: World, password: string, lie = (final: string) => final): Promise<void> {
+/** A server that asks for SCRAM with the password it was given for the role; `lie` changes its last message, or leaves it out. */
+async function scramServer(world: World, password: string, lie: (final: string) => string | undefined = (final) => final): Promise<void> {
   const salt = Buffer.alloc(16, 1);
   const { makeScramKeys } = await import("../../../core/secrets.ts");
   const keys = await makeScramKeys(testCrypto, password, salt, 4096);
@@ -35,7 +35,8 @@ async function scramServer(world: World, password: string, lie = (final: string)
     }
     const proof = server.readClientFinal(frame.body);
     if (!proof.matches(keys)) return [reply.error("28P01", "password authentication failed", "FATAL")];
-    return [message("R", int32(12), lie(proof.serverFinal(keys))), ...world.server.welcome(connection)];
+    const final = lie(proof.serverFinal(keys));
+    return [...(final === undefined ? [] : [message("R", int32(12), final)]), ...world.server.welcome(connection)];
   };
 }
 
@@ -63,7 +64,15 @@ describe("logging in to a server", () => {
     expect((await attempt(world)).error).toMatchObject(unreachable);
   });
 
+  it("refuses a server that leaves its own proof out", async () => {
+    const world = await World.create();
+    await scramServer(world, secrets.nativeRolePassword(database, "admin"), () => undefined);
+    expect((await attempt(world)).error).toMatchObject(unreachable);
+    expect(world.counts()).toEqual(atRest);
+  });
+
   it.each<[string, Uint8Array[]]>([
+    ["wants a proof and takes none", [message("R", int32(10), "SCRAM-SHA-256\0\0"), message("R", int32(0)), reply.ready()]],
     ["asks for a clear-text password", [message("R", int32(3))]],
     ["asks for MD5", [message("R", int32(5), "salt")]],
     ["offers other mechanisms only", [message("R", int32(10), "PLAIN\0\0")]],
