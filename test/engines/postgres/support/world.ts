@@ -17,6 +17,7 @@ import { SessionRegistry } from "../../../../core/session-registry.ts";
 import type { PostgresBackend } from "../../../../engines/postgres/backend-session.ts";
 import { createPostgresDialer } from "../../../../engines/postgres/dial.ts";
 import { createPostgresEngine } from "../../../../engines/postgres/engine.ts";
+import { SecuredPipe } from "../../support/secured-pipe.ts";
 import { ScriptedClient } from "./client.ts";
 import { FakeServer } from "./fake-server.ts";
 import { settle, testCrypto } from "./wire.ts";
@@ -104,6 +105,8 @@ export interface WorldOptions {
   readonly loginTimeoutMs?: number;
   readonly maxUnauthenticated?: number;
   readonly limits?: Partial<AddressLimits>;
+  /** Clients may ask for TLS, and get it in name. */
+  readonly offersTls?: boolean;
   readonly tlsRequired?: "remote" | "always" | "never";
   readonly ports?: Partial<Record<EngineName, number>>;
 }
@@ -162,7 +165,7 @@ export class World {
       clock: this.clock,
       log: this.log,
       pool: this.pool,
-      tls: undefined,
+      tls: options.offersTls ? { kind: "tls-server-context" } : undefined,
       tlsRequired: () => options.tlsRequired ?? "remote",
       ports: () => options.ports ?? {},
       nowMs: () => this.sessions.nowMs,
@@ -188,6 +191,7 @@ export class World {
   /** A new connection, its session running. */
   connect(address = "127.0.0.1"): ScriptedClient {
     const [near, far] = pipePair({ address, port: 50_000 });
+    far.startTls = (_context, received) => Promise.resolve(new SecuredPipe(far, received));
     const client = new ScriptedClient(near);
     this.running++;
     void runSession(far, this.engine, this.deps).finally(() => this.running--);
