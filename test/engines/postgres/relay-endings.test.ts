@@ -1,6 +1,6 @@
 /** How sessions end, and what becomes of their backends: cancel requests, vanishing clients, shutdown, slow readers. */
 import { serialize } from "pg-protocol";
-import { describe, expect, it } from "vitest";
+import { describe, expect, it, vi } from "vitest";
 import { type BytePipe, pipePair } from "../../../core/byte-pipe.ts";
 import { GatewayError } from "../../../core/errors.ts";
 import type { LiveDatabase } from "../../../core/live.ts";
@@ -94,6 +94,38 @@ describe("cancel request", () => {
     await settle();
     expect(backend.queries).toEqual(["select pg_sleep(100)", ...reset]);
     expect(world.pool.counts()).toEqual({ open: 1, idle: 1, waiting: 0 });
+  });
+
+  it("comes to the server one at a time, however many a client sends, and needs no place in the budget", async () => {
+    const world = await World.create({ budget: 1 });
+    const client = await world.client();
+    world.server.last.isSilent = true;
+    world.server.holdCancels = true;
+    await client.say(serialize.query("select pg_sleep(100)"));
+    const { pid, secret } = client.key;
+    for (let i = 0; i < 20; i++) await world.connect().say(cancelPacket(pid, secret));
+    expect(world.server.openCancels).toHaveLength(1);
+    world.server.finishCancels();
+    await settle();
+    await world.connect().say(cancelPacket(pid, secret));
+    expect([world.server.openCancels.length, world.server.cancels.length]).toEqual([1, 2]);
+  });
+
+  it("that the server neither answers nor closes is given up, and its session goes on", async () => {
+    const late = new AbortController();
+    const timeout = vi.spyOn(AbortSignal, "timeout").mockReturnValue(late.signal);
+    const { world, client, backend } = await busy();
+    world.server.holdCancels = true;
+    [...sessionsOf(world)][0]!.cancel();
+    backend.send(reply.complete("SELECT 1"), reply.ready());
+    await client.say(serialize.query("select 2"));
+    expect(backend.queries).toEqual(["select pg_sleep(100)"]);
+    expect(timeout).toHaveBeenCalledWith(5000);
+    late.abort(new Error("too late"));
+    await settle();
+    timeout.mockRestore();
+    expect(backend.queries).toEqual(["select pg_sleep(100)", "select 2"]);
+    expect(world.lines.some((line) => line.event === "cancel request failed")).toBe(true);
   });
 
   it("is no reason to stop when it cannot be delivered", async () => {
