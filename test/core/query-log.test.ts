@@ -16,7 +16,18 @@ function makeLog(options: Partial<QueryLogOptions> = {}, random: () => number = 
     );
   const statement = (over: Partial<EndedStatement> = {}): EndedStatement => {
     const endedMs = clock.nowMs();
-    return { startedMs: endedMs - 4, endedMs, rows: 2, bytesReceived: 10, bytesSent: 20, sqlstate: undefined, hasText: true, text, transaction: 1, ...over };
+    return {
+      startedMs: endedMs - 4,
+      endedMs,
+      rows: 2,
+      bytesReceived: 10,
+      bytesSent: 20,
+      sqlstate: undefined,
+      hasText: true,
+      text,
+      transaction: 1,
+      ...over,
+    };
   };
   const run = (journal: ReturnType<typeof open>, times: number, over?: Partial<EndedStatement>) => {
     for (let i = 0; i < times; i++) journal.ended(statement(over));

@@ -134,6 +134,25 @@ describe("a credential revoked while its client logs in", () => {
     expect(world.counts()).toEqual(atRest);
   });
 
+  it("is not mistaken for one of too many keys to be tried at logins, whose sessions go on", async () => {
+    const world = await World.create();
+    const { client } = await world.pair();
+    world.routes.untried = world.routes.candidates.splice(0, 1);
+    world.routes.announce({ projectId });
+    await settle();
+    expect([client.isClosed, client.error]).toEqual([false, undefined]);
+    world.routes.isAway = true;
+    world.routes.announce({ projectId });
+    await settle();
+    expect(client.isClosed).toBe(false);
+    world.routes.isAway = false;
+    world.routes.untried = [];
+    world.routes.announce({ projectId });
+    await settle();
+    expect(client.error).toMatchObject({ sqlstate: "57P01", message: "terminating connection: the credential was revoked or has expired" });
+    expect(world.counts()).toEqual(atRest);
+  });
+
   it("is told within its open session too, its statement cancelled", async () => {
     const world = await World.create();
     const { client, backend } = await world.pair();

@@ -55,6 +55,8 @@ export class FakeRoutes implements RouteSource {
   readonly targets = new Map<string, RouteTarget>();
   candidates: Credential[] = [];
   others: Credential[] = [];
+  /** Good ones that are too many to be tried. */
+  untried: Credential[] = [];
   isAway = false;
   asked = 0;
   readonly #listeners = new Set<(change: Change | undefined) => void>();
@@ -67,6 +69,12 @@ export class FakeRoutes implements RouteSource {
   async findRoute(id: string, databaseName: string): Promise<Route> {
     this.#ask();
     return { projectId: id, databaseName, target: this.targets.get(databaseName), candidates: [...this.candidates], others: [...this.others] };
+  }
+
+  async findUsable(_id: string, credentialIds: readonly string[]): Promise<ReadonlySet<string>> {
+    this.#ask();
+    const all = [...this.candidates, ...this.others, ...this.untried];
+    return new Set(all.filter(({ id, revokedAt }) => revokedAt === undefined && credentialIds.includes(id)).map(({ id }) => id));
   }
 
   onChange(listener: (change: Change | undefined) => void): () => void {
