@@ -150,6 +150,14 @@ export const refusals = {
     log: "error",
     help: "The database server does not answer; see the gateway's log.",
   },
+  backend_starting: {
+    sqlstate: "57P03",
+    severity: "FATAL",
+    http: 503,
+    code: "backend_unavailable",
+    log: "warn",
+    help: "The database server is starting, recovering or shutting down; try again shortly.",
+  },
   store_unavailable: {
     sqlstate: "57P03",
     severity: "FATAL",

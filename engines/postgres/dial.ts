@@ -201,6 +201,12 @@ function translate(error: unknown, request: BackendRequest, signal: AbortSignal)
       return error;
     if (state === "53300")
       return new GatewayError("no_backend_slot", `the database server has no free connection for "${request.displayName}"`, { cause: error });
+    // Its own code goes on: clients with several hosts, and those that retry, tell it from a server that is gone.
+    if (state === "57P03")
+      return new GatewayError("backend_starting", `database server for "${request.displayName}" is starting up or shutting down`, {
+        hint: "Try again shortly.",
+        cause: error,
+      });
   } else if (error instanceof GatewayError && error.kind !== "protocol_violation") return error;
   return new GatewayError("backend_unreachable", `database server for "${request.displayName}" is not reachable`, { cause: error });
 }

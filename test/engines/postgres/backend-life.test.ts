@@ -85,7 +85,6 @@ describe("logging in to a server", () => {
     ["sends a row before it is ready", [message("R", int32(0)), reply.row("1")]],
     ["sends bytes behind ReadyForQuery", [Buffer.concat([message("R", int32(0)), reply.ready(), Buffer.from("x")])]],
     ["has no database of that name", [reply.error("3D000", 'database "tdb_myappwayne" does not exist', "FATAL")]],
-    ["is starting up", [reply.error("57P03", "the database system is starting up", "FATAL")]],
   ])("gives no password to a server that %s, and says no more than that it is not reachable", async (_, answer) => {
     const world = await World.create();
     world.server.loginAnswer = () => answer;
@@ -101,6 +100,18 @@ describe("logging in to a server", () => {
       sqlstate: "53300",
       message: 'the database server has no free connection for "myapp__wayne"',
     });
+  });
+
+  it.each(["starting up", "shutting down", "in recovery mode"])("says so when the server is %s, without its own words", async (state) => {
+    const world = await World.create();
+    world.server.loginAnswer = () => [reply.error("57P03", `the database system is ${state}`, "FATAL")];
+    expect((await attempt(world)).error).toEqual({
+      severity: "FATAL",
+      sqlstate: "57P03",
+      message: 'database server for "myapp__wayne" is starting up or shutting down',
+      hint: "Try again shortly.",
+    });
+    expect(world.counts()).toEqual(atRest);
   });
 
   it("ends with the login timeout where a server says nothing", async () => {
