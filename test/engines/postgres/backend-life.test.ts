@@ -1,7 +1,10 @@
 /** A backend between clients and on its way in: login to the server, reset, idling. Proven clean, or closed. */
-import { describe, expect, it } from "vitest";
+import { describe, expect, it, vi } from "vitest";
+import { pipePair } from "../../../core/byte-pipe.ts";
+import type { BackendRequest } from "../../../core/pool.ts";
 import { readClientFirst, ScramServer } from "../../../core/scram.ts";
 import { toBase64 } from "../../../core/secrets.ts";
+import { createPostgresDialer } from "../../../engines/postgres/dial.ts";
 import type { FakeConnection } from "./support/fake-server.ts";
 import { type Frame, header, int32, message, reply, settle, testCrypto } from "./support/wire.ts";
 import { atRest, makeCredential, projectId, secrets, World } from "./support/world.ts";
@@ -69,6 +72,27 @@ describe("logging in to a server", () => {
     await scramServer(world, secrets.nativeRolePassword(database, "admin"), () => undefined);
     expect((await attempt(world)).error).toMatchObject(unreachable);
     expect(world.counts()).toEqual(atRest);
+  });
+
+  it("believes nothing that comes in clear behind a server's consent to TLS", async () => {
+    const [near, far] = pipePair();
+    const startTls = vi.spyOn(near, "startTlsClient");
+    far.sink = { data: () => void far.write(Buffer.concat([Buffer.from("S"), message("R", int32(0)), reply.ready()])), drain() {}, closed() {} };
+    far.resume();
+    const dialer = createPostgresDialer({
+      secrets,
+      addressOf: () => ({ connect: { path: "/tmp/.s" }, tls: { servername: "db.example", verify: true } }),
+      connect: async () => near,
+      reassertPassword: async () => undefined,
+      sleep: async () => undefined,
+    });
+    const request = { database, role: "admin", displayName: "myapp__wayne", parameters: new Map() } as unknown as BackendRequest;
+    await expect(dialer.dial(request, new AbortController().signal)).rejects.toMatchObject({
+      kind: "backend_unreachable",
+      details: { cause: { message: "the database server does not accept TLS" } },
+    });
+    expect(startTls).not.toHaveBeenCalled();
+    expect(near.isClosed).toBe(true);
   });
 
   it.each<[string, Uint8Array[]]>([

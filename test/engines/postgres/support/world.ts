@@ -58,6 +58,7 @@ export class FakeRoutes implements RouteSource {
   /** Good ones that are too many to be tried. */
   untried: Credential[] = [];
   isAway = false;
+  away: Error = new Error("the store is away");
   asked = 0;
   readonly #listeners = new Set<(change: Change | undefined) => void>();
 
@@ -88,7 +89,7 @@ export class FakeRoutes implements RouteSource {
 
   #ask(): void {
     this.asked++;
-    if (this.isAway) throw new Error("the store is away");
+    if (this.isAway) throw this.away;
   }
 }
 
