@@ -263,6 +263,14 @@ export const refusals = {
     log: "info",
     help: "Keep the client pool's idle time below client_idle_timeout (1800 s).",
   },
+  idle_in_transaction: {
+    sqlstate: "25P03",
+    severity: "FATAL",
+    http: 408,
+    code: "timeout",
+    log: "info",
+    help: "End transactions before waiting for something else, or raise idle_in_transaction_timeout_s.",
+  },
   slow_reader: {
     sqlstate: "57P05",
     severity: "FATAL",

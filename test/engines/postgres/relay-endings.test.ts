@@ -334,6 +334,41 @@ describe("ending a session", () => {
     expect(backend.queries).toEqual(reset);
   });
 
+  it("tells a client of idle_in_transaction_timeout in a transaction only, failed ones and pipelines without Sync included", async () => {
+    const world = await World.create({ idleInTransactionTimeoutMs: 5000 });
+    const open = async (...messages: Uint8Array[]) => {
+      const { client, backend } = await world.pair();
+      await client.say(...messages);
+      return { client, backend };
+    };
+    const idle = await open(serialize.query("select 1"));
+    const busy = await open(serialize.query("begin"));
+    busy.backend.isSilent = true;
+    await busy.client.say(serialize.query("select pg_sleep(100)"));
+    const inside = await open(serialize.query("begin"));
+    const failed = await open(serialize.query("begin"));
+    failed.backend.transaction = "E";
+    await failed.client.say(serialize.query("select 1/0"));
+    const pipeline = await open(serialize.parse({ text: "update t set a = 1" }), serialize.bind(), serialize.execute(), serialize.flush());
+    world.clock.advance(4900);
+    await inside.client.say(serialize.query("select 2"));
+    world.clock.advance(300);
+    await settle();
+    expect([idle, busy, inside, failed, pipeline].map(({ client }) => client.isClosed)).toEqual([false, false, false, true, true]);
+    world.clock.advance(5000);
+    await settle();
+    expect([idle, busy, inside].map(({ client }) => client.isClosed)).toEqual([false, false, true]);
+    for (const { client } of [inside, failed, pipeline]) {
+      expect(client.error).toMatchObject({
+        severity: "FATAL",
+        sqlstate: "25P03",
+        message: "terminating connection due to idle-in-transaction timeout",
+      });
+    }
+    expect(inside.backend.queries).toEqual(["begin", "select 2", ...reset]);
+    expect(pipeline.backend.isClosed).toBe(true);
+  });
+
   it("leaves PostgreSQL's own goodbye as the last word", async () => {
     const world = await World.create();
     const { client, backend } = await world.pair();

@@ -112,6 +112,7 @@ export interface WorldOptions {
   readonly budget?: number;
   readonly connectWaitMs?: number;
   readonly loginTimeoutMs?: number;
+  readonly idleInTransactionTimeoutMs?: number;
   readonly maxUnauthenticated?: number;
   readonly limits?: Partial<AddressLimits>;
   /** Clients may ask for TLS, and get it in name. */
@@ -153,6 +154,7 @@ export class World {
     this.sessions = new SessionRegistry(this.clock, () => `s${this.#nextId++}`, {
       loginTimeoutMs: options.loginTimeoutMs ?? 60_000,
       clientIdleTimeoutMs: 1_800_000,
+      idleInTransactionTimeoutMs: options.idleInTransactionTimeoutMs ?? 0,
       maxUnauthenticated: options.maxUnauthenticated ?? 1000,
     });
     const dialer = createPostgresDialer({
