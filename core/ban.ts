@@ -1,5 +1,6 @@
 /** Failed passwords per address: a window, then a ban that doubles with each repetition within an hour. Bounded memory. */
 import type { Clock } from "./clock.ts";
+import { makeRoom } from "./make-room.ts";
 import type { SharedCounts } from "./shared-counts.ts";
 
 export interface BanOptions {
@@ -111,26 +112,12 @@ export class BanTracker implements Bans {
     return [...this.#records.keys()].map((address) => ({ address, secondsLeft: this.secondsLeft(address) })).filter((ban) => ban.secondsLeft > 0);
   }
 
-  /** The record, moved to the young end; the oldest one without a ban in force goes when there are too many. */
+  /** The record, moved to the young end; the oldest ones without a ban in force go when there are too many. */
   #touch(address: string, now: number): Record {
     const record = this.#records.get(address) ?? { failures: 0, windowStartMs: now, bannedUntilMs: 0, lastBanMs: Number.NEGATIVE_INFINITY, bans: 0 };
     this.#records.delete(address);
-    if (this.#records.size >= maxAddresses) this.#forgetOne(now);
+    makeRoom(this.#records, maxAddresses, ({ bannedUntilMs }) => bannedUntilMs <= now);
     this.#records.set(address, record);
     return record;
-  }
-
-  #forgetOne(now: number): void {
-    let looked = 0;
-    let oldest: string | undefined;
-    for (const [address, record] of this.#records) {
-      oldest ??= address;
-      if (record.bannedUntilMs <= now) {
-        oldest = address;
-        break;
-      }
-      if (++looked >= 16) break;
-    }
-    if (oldest !== undefined) this.#records.delete(oldest);
   }
 }

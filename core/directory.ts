@@ -1,5 +1,6 @@
 /** Cached look-ups of the data path over the store: which project, which database, whose credentials. Invalidated by change events. */
 import type { Clock } from "./clock.ts";
+import { makeRoom } from "./make-room.ts";
 import type { Credential, DatabaseSettings, EngineName, PhysicalDatabase, TenantState, WorkspaceState } from "./model.ts";
 
 /** What one (project, database name) means on the wire. Fields of the target are undefined where it does not exist. */
@@ -201,10 +202,7 @@ export class Directory {
 
   #remember<T>(cache: Map<string, Entry<T>>, key: string, value: T): void {
     cache.delete(key);
-    if (cache.size >= this.#options.maxEntries) {
-      const oldest = cache.keys().next();
-      if (!oldest.done) cache.delete(oldest.value);
-    }
+    makeRoom(cache, this.#options.maxEntries);
     cache.set(key, { value, atMs: this.#clock.nowMs() });
   }
 }

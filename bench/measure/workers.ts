@@ -20,15 +20,35 @@ interface Work {
   readonly run: (contender: Contender, seconds: number) => Promise<Sample>;
 }
 
-/** Twice the clients for twice the workers, so that each worker has as much to do at a time. */
+const clientsPerWorker = 16;
+/** Far below what the machine's cores can do with two workers. */
+const ratePerWorker = 4000;
+
+/**
+ * Asked of at the same rate for each worker: a process that is never idle takes many messages a turn, which two that share the cores with server and
+ * clients do not, so that at full load it is the cores that are compared.
+ */
 const works: readonly Work[] = [
   {
-    what: "transactions, simple, 16 clients a worker",
+    what: `transactions, simple, ${clientsPerWorker} clients and ${ratePerWorker.toLocaleString("en-US")} a second for each worker`,
     isAsked: true,
-    run: (contender, seconds) => runPgbench(contender, { protocol: "simple", clients: 16 * Number(contender.name), seconds, tls: false }),
+    run: (contender, seconds) => runPgbench(contender, { ...transactions(contender), seconds, rate: ratePerWorker * workersOf(contender) }),
+  },
+  {
+    what: `transactions, simple, ${clientsPerWorker} clients for each worker, as many as go`,
+    isAsked: false,
+    run: (contender, seconds) => runPgbench(contender, { ...transactions(contender), seconds }),
   },
   { what: "connections", isAsked: false, run: (contender, seconds) => connectRepeatedly(contender, "no", seconds) },
 ];
+
+function transactions(contender: Contender) {
+  return { protocol: "simple", clients: clientsPerWorker * workersOf(contender), tls: false } as const;
+}
+
+function workersOf({ name }: Contender): number {
+  return Number(name);
+}
 
 export async function measureWorkers(context: Context): Promise<Section> {
   const rows: string[][] = [];

@@ -25,6 +25,8 @@ export interface PgbenchRun {
   readonly clients: number;
   readonly seconds: number;
   readonly tls: boolean;
+  /** Transactions a second, of all clients together. Default: as many as go. */
+  readonly rate?: number;
   /** Where each transaction's latency is written: the beginning of file names. */
   readonly logPrefix?: string;
 }
@@ -68,8 +70,9 @@ async function runOnce(contender: Contender, run: PgbenchRun): Promise<Sample> {
   const threads = Math.min(2, run.clients);
   const args = ["-n", ...workloads[run.workload ?? "select"], "-M", run.protocol, "-c", String(run.clients), "-j", String(threads)];
   const log = run.logPrefix === undefined ? [] : ["-l", `--log-prefix=${run.logPrefix}`];
+  const rate = run.rate === undefined ? [] : [`--rate=${run.rate}`];
   const before = contender.pid === undefined ? 0 : await cpuMs(contender.pid);
-  const text = await runProgram("pgbench", [...args, "-T", String(run.seconds), ...log], {
+  const text = await runProgram("pgbench", [...args, "-T", String(run.seconds), ...rate, ...log], {
     env: clientEnvironment(contender, run.tls),
     timeoutMs: run.seconds * 1000 + 60_000,
   });

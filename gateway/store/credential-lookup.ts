@@ -3,6 +3,7 @@ import { type Kysely, sql } from "kysely";
 import type { Clock } from "../../core/clock.ts";
 import type { RouteSource } from "../../core/directory.ts";
 import { credentialGone } from "../../core/live.ts";
+import { makeRoom } from "../../core/make-room.ts";
 import type { Credential } from "../../core/model.ts";
 import { formatDatabaseName } from "../../core/scope.ts";
 import { toCredential, toVerifier } from "./rows.ts";
@@ -142,10 +143,7 @@ export class CredentialLookup {
   }
 
   #remember(lookupHash: string, credential: Credential): void {
-    if (this.#entries.size >= maxEntries) {
-      const oldest = this.#entries.keys().next();
-      if (!oldest.done) this.#entries.delete(oldest.value);
-    }
+    makeRoom(this.#entries, maxEntries);
     this.#entries.set(lookupHash, { credential, atMs: this.#clock.nowMs() });
   }
 }

@@ -1,6 +1,7 @@
 /** Launcher: bin/tdb.js starts the command line on this runtime and passes its exit code on. */
 import { spawnSync } from "node:child_process";
-import { mkdtempSync, rmSync } from "node:fs";
+import { existsSync, mkdtempSync, rmSync, statSync } from "node:fs";
+import * as nodeModule from "node:module";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { fileURLToPath } from "node:url";
@@ -23,6 +24,19 @@ describe("bin/tdb.js", () => {
   it("ends with 2 for wrong usage and 1 for failure", () => {
     expect(run("frobnicate")).toMatchObject({ status: 2, stdout: "", stderr: expect.stringContaining("unknown command") });
     expect(run("tenants", "list", "--api-url", "http://127.0.0.1:1")).toMatchObject({ status: 1, stderr: expect.stringContaining("tdb up") });
+  });
+
+  it("keeps what was compiled in a folder that is the user's own, and starts as well where there is none to be had", () => {
+    run("version");
+    const kept = join(home, ".cache", "tenantry");
+    if ("enableCompileCache" in nodeModule) expect(statSync(kept).mode & 0o077).toBe(0);
+    else expect(existsSync(kept)).toBe(false);
+    for (const nowhere of ["/proc", "/nonexistent", launcher, ""]) {
+      const env = { PATH: process.env.PATH, HOME: nowhere };
+      const started = spawnSync(process.execPath, [launcher, "version"], { cwd: home, env, encoding: "utf8", timeout: 30_000 });
+      expect(started, nowhere).toMatchObject({ status: 0, stderr: "" });
+    }
+    expect(existsSync(join(home, "tenantry"))).toBe(false);
   });
 
   it("survives a reader that stops reading", () => {

@@ -145,7 +145,8 @@ describe("address gate", () => {
       }
     }
     expect(most).toBeLessThanOrEqual(20_000);
-    expect(bans.size).toBe(100_000);
+    expect(bans.size).toBeGreaterThan(90_000);
+    expect(bans.size).toBeLessThanOrEqual(100_000);
     clock.advance(60_000);
     expect(gate.size).toBe(0);
   }, 300_000);
