@@ -48,11 +48,13 @@ export interface Change {
   readonly schemaChanged?: true | undefined;
 }
 
-/** What the store answers for the data path. Both throw when the store cannot be asked. */
+/** What the store answers for the data path. All throw when the store cannot be asked. */
 export interface RouteSource {
   findProjectKeys(projectId: string): Promise<ProjectKeys | undefined>;
   /** `databaseName` is as the client sent it; a name that means nothing still answers with the project's candidates. */
   findRoute(projectId: string, databaseName: string): Promise<Route>;
+  /** Of these credentials, those neither revoked nor expired: a route has a bounded number, a session's may not be among them. */
+  findUsable(projectId: string, credentialIds: readonly string[]): Promise<ReadonlySet<string>>;
   /** Calls `listener` for every change, from any instance; `undefined` when events may have been missed: forget everything. */
   onChange(listener: (change: Change | undefined) => void): () => void;
 }
@@ -109,6 +111,11 @@ export class Directory {
   async findRoute(projectId: string, databaseName: string): Promise<Route> {
     const route = await this.#find(this.#routes, projectId, routeKey(projectId, databaseName), () => this.#source.findRoute(projectId, databaseName));
     return route as Route;
+  }
+
+  /** Asked anew each time. @throws what the source throws. */
+  async findUsable(projectId: string, credentialIds: readonly string[]): Promise<ReadonlySet<string>> {
+    return await this.#source.findUsable(projectId, credentialIds);
   }
 
   /** Resolves when something of the project has changed, or after `withinMs`. @throws the signal's reason. */

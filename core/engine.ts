@@ -52,8 +52,17 @@ export interface RunningRelay {
   hold(): Promise<boolean>;
   /** Lets the client go on; where the schema changed, what it has prepared is made to fit first. */
   resume(schemaChanged: boolean): Promise<void>;
-  /** 0 = no such deadline. */
-  sweep(clientIdleTimeoutMs: number, slowReaderTimeoutMs: number): void;
+  sweep(timeouts: SilenceTimeouts): void;
+}
+
+/** What becomes of a client that has logged in and is silent; 0 or absent = it may be for ever. */
+export interface SilenceTimeouts {
+  /** Without a statement for this long, it is told 57P05. */
+  readonly clientIdleTimeoutMs: number;
+  /** The same inside a transaction, whose locks others wait for: 25P03. */
+  readonly idleInTransactionTimeoutMs?: number;
+  /** Accepting nothing of a result for this long, it is ended. */
+  readonly slowReaderTimeoutMs?: number;
 }
 
 /** An engine whose sessions are proxied to a database. `Login` and `Lease` are its own shapes of the two. */

@@ -150,6 +150,14 @@ export const refusals = {
     log: "error",
     help: "The database server does not answer; see the gateway's log.",
   },
+  backend_starting: {
+    sqlstate: "57P03",
+    severity: "FATAL",
+    http: 503,
+    code: "backend_unavailable",
+    log: "warn",
+    help: "The database server is starting, recovering or shutting down; try again shortly.",
+  },
   store_unavailable: {
     sqlstate: "57P03",
     severity: "FATAL",
@@ -254,6 +262,14 @@ export const refusals = {
     code: "timeout",
     log: "info",
     help: "Keep the client pool's idle time below client_idle_timeout (1800 s).",
+  },
+  idle_in_transaction: {
+    sqlstate: "25P03",
+    severity: "FATAL",
+    http: 408,
+    code: "timeout",
+    log: "info",
+    help: "End transactions before waiting for something else, or raise idle_in_transaction_timeout_s.",
   },
   slow_reader: {
     sqlstate: "57P05",

@@ -148,8 +148,7 @@ export class LiveDatabases {
     try {
       route = await this.#directory.findRoute(live.projectId, live.databaseName);
     } catch (error) {
-      // The store is away: sessions go on with what was last known, and the reconnected change feed asks for another look.
-      this.#log.write("warn", "live database not refreshed", { database: live.databaseName, error: String(error) });
+      this.#noteAway(live, error);
       return;
     }
     const ended = endOfTarget(route.target);
@@ -163,9 +162,27 @@ export class LiveDatabases {
     }
     live.target = route.target;
     if (live.target.isHeld) for (const session of [...live.sessions]) session.leave(replaced(live.databaseName));
+    await this.#endRevoked(live, route);
+  }
+
+  /** A credential not among those of the route may be one of too many to be tried at logins: it is asked for by itself. */
+  async #endRevoked(live: LiveDatabase, route: Route): Promise<void> {
     const alive = new Set<string>();
     for (const credential of [...route.candidates, ...route.others]) if (isUsable(credential, this.#clock.wallMs())) alive.add(credential.id);
-    for (const session of [...live.sessions]) if (!alive.has(session.credentialId)) session.terminate(credentialGone());
+    const doubtful = [...live.sessions].filter((session) => !alive.has(session.credentialId));
+    if (doubtful.length === 0) return;
+    const ids = [...new Set(doubtful.map((session) => session.credentialId))];
+    try {
+      const usable = await this.#directory.findUsable(live.projectId, ids);
+      for (const session of doubtful) if (!usable.has(session.credentialId)) session.terminate(credentialGone());
+    } catch (error) {
+      this.#noteAway(live, error);
+    }
+  }
+
+  /** The store is away: sessions go on with what was last known, and the reconnected change feed asks for another look. */
+  #noteAway(live: LiveDatabase, error: unknown): void {
+    this.#log.write("warn", "live database not refreshed", { database: live.databaseName, error: String(error) });
   }
 
   #endExpired(): void {

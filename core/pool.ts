@@ -233,7 +233,7 @@ export class PoolHandle<B extends PooledBackend> implements Asking<B> {
   /**
    * Lends a backend: an idle one with the same key, else a new login within the budget, else in place of the least recently used idle one.
    * Where the budget is spent the client waits: the next one goes to the database that holds least, and within a database to whoever came first.
-   * @throws {GatewayError} no_backend_slot after `connectWaitMs`; backend_unreachable; the signal's reason.
+   * @throws {GatewayError} no_backend_slot after `connectWaitMs`; backend_unreachable, backend_starting; the signal's reason.
    */
   acquire(signal: AbortSignal): Promise<Lease<B>> {
     return this.#cluster.acquire(this, signal);

@@ -1,7 +1,7 @@
 /** All client connections of this process: who they are, their deadlines by one sweep, and how they are ended. */
 import type { Cancellable } from "./cancel.ts";
 import type { Clock } from "./clock.ts";
-import type { InLine, RelayActivity, RunningRelay } from "./engine.ts";
+import type { InLine, RelayActivity, RunningRelay, SilenceTimeouts } from "./engine.ts";
 import { GatewayError } from "./errors.ts";
 import type { Grant, Identity } from "./identity.ts";
 import type { LiveSession, SessionHold } from "./live.ts";
@@ -9,13 +9,9 @@ import type { LogFields } from "./log.ts";
 import type { EngineName } from "./model.ts";
 import { WireMetrics } from "./wire-metrics.ts";
 
-export interface SessionTimeouts {
+export interface SessionTimeouts extends SilenceTimeouts {
   /** From connect to ReadyForQuery; 0 = none. */
   readonly loginTimeoutMs: number;
-  /** Without a statement for this long, the client is told 57P05; 0 = none. */
-  readonly clientIdleTimeoutMs: number;
-  /** A client that accepts nothing for this long is ended; 0 or absent = never. */
-  readonly slowReaderTimeoutMs?: number;
   /** Most clients that have not logged in; beyond it the oldest of them goes. */
   readonly maxUnauthenticated: number;
 }
@@ -262,9 +258,9 @@ export class SessionRegistry {
   #sweep(): void {
     const now = this.#clock.nowMs();
     this.nowMs = now;
-    const { loginTimeoutMs, clientIdleTimeoutMs, slowReaderTimeoutMs = 0 } = this.#timeouts;
+    const { loginTimeoutMs } = this.#timeouts;
     for (const session of [...this.#sessions]) {
-      if (session.relay) session.relay.sweep(clientIdleTimeoutMs, slowReaderTimeoutMs);
+      if (session.relay) session.relay.sweep(this.#timeouts);
       else if (!session.isSettled && loginTimeoutMs > 0 && now - session.openedAtMs > loginTimeoutMs) {
         session.terminate(new GatewayError("login_timeout", `login was not finished within login_timeout_ms (${loginTimeoutMs})`));
       }

@@ -46,8 +46,10 @@ export async function runSession<Login extends LoginRequest, Lease extends Engin
       client = pipe;
     });
     if (login.type === "cancel") {
-      admission.refund();
-      if ((await deps.cancels.request(login.pid, login.secret)) || (await deps.gate.allowWrongCancel(admission))) client.end();
+      const isAllowed = (await deps.cancels.request(login.pid, login.secret)) || (await deps.gate.allowWrongCancel(admission));
+      // A guess that comes over TLS has cost a handshake: beyond the allowance it counts as any other connection.
+      if (isAllowed || !client.tls) admission.refund();
+      if (isAllowed) client.end();
       else client.destroy();
       return;
     }

@@ -150,6 +150,14 @@ export const settings = {
     reload: true,
     help: "A client that sends nothing for this long is disconnected (57P05); 0 disables.",
   },
+  idle_in_transaction_timeout_s: {
+    type: "duration",
+    default: 0,
+    min: 0,
+    max: day_s,
+    reload: true,
+    help: "A client that sends nothing for this long inside a transaction is disconnected (25P03) and its transaction rolled back; 0 disables.",
+  },
   slow_reader_timeout_s: {
     type: "duration",
     default: 60,

@@ -3,7 +3,6 @@ import { type ChildProcess, spawn } from "node:child_process";
 import { closeSync, openSync } from "node:fs";
 import { chown, readFile, realpath, rename, rm, writeFile } from "node:fs/promises";
 import { join, resolve } from "node:path";
-import pg from "pg";
 import type { Log } from "../core/log.ts";
 import { makeScramKeys, toBase64 } from "../core/secrets.ts";
 import { quoteIdentifier, quoteLiteral } from "../core/sql.ts";
@@ -13,6 +12,7 @@ import { checkReachable, chooseServerUser, chooseSocketDir, makePrivateDir, prep
 import { isAlive, isServerOf, type OsUser } from "./embedded/process.ts";
 import { hbaFile, serverSettings } from "./embedded/settings.ts";
 import { nodeCrypto } from "./runtime/crypto.ts";
+import { ScramClient } from "./scram-client.ts";
 import type { ClusterTarget } from "./sql-dialer.ts";
 import { StartupError } from "./startup-error.ts";
 
@@ -243,7 +243,7 @@ async function changePassword(connection: ClusterTarget, { previousPassword, sup
 
 /** Sent as a SCRAM verifier, so that the password itself is in no statement that a log may show. */
 export async function setSuperuserPassword(target: ClusterTarget, password: string): Promise<void> {
-  const client = new pg.Client({
+  const client = new ScramClient({
     ...{ host: target.socketDir, port: target.port, user: target.user, password: target.password, database: "postgres" },
     connectionTimeoutMillis: 5000,
   });
@@ -263,7 +263,7 @@ async function scramVerifier(password: string): Promise<string> {
 }
 
 async function tryLogin(target: ClusterTarget): Promise<{ code?: string; message: string } | undefined> {
-  const client = new pg.Client({
+  const client = new ScramClient({
     ...{ host: target.socketDir, port: target.port, user: target.user, password: target.password, database: "postgres" },
     connectionTimeoutMillis: 5000,
   });

@@ -125,6 +125,7 @@ function sessionTimeouts(config: Config) {
   return {
     loginTimeoutMs: config.login_timeout_ms,
     clientIdleTimeoutMs: config.client_idle_timeout_s * 1000,
+    idleInTransactionTimeoutMs: config.idle_in_transaction_timeout_s * 1000,
     slowReaderTimeoutMs: config.slow_reader_timeout_s * 1000,
     maxUnauthenticated: config.max_unauthenticated,
   };

@@ -16,16 +16,19 @@ export interface LockWatchDeps {
 const everyMs = 1000;
 
 /**
- * Locks in the shared table by session of a database's own roles, and how many the table has room for. Locks kept by the fast path take none of it.
- * Everything is named in full and kept small: it must run when the table is nearly full.
+ * Locks in the shared table by session of databases whose own roles hold more than $1 percent of it together, and how many the table has room for.
+ * Locks kept by the fast path take none of it. Everything is named in full and kept small: it must run when the table is nearly full.
  */
 const countSql = `
-SELECT a.datname AS database, a.pid, pg_catalog.count(*)::int4 AS locks,
-  (SELECT pg_catalog.current_setting('max_locks_per_transaction')::int8
-    * (pg_catalog.current_setting('max_connections')::int8 + pg_catalog.current_setting('max_prepared_transactions')::int8))::float8 AS room
-  FROM pg_catalog.pg_locks l JOIN pg_catalog.pg_stat_activity a ON a.pid = l.pid
- WHERE NOT l.fastpath AND a.usename ~ '^tdb_[0-9a-f]{16}_(admin|write|read)$'
- GROUP BY a.datname, a.pid HAVING pg_catalog.count(*) > 64
+SELECT database, pid, locks, room FROM (
+  SELECT a.datname AS database, a.pid, pg_catalog.count(*)::int4 AS locks,
+    (pg_catalog.sum(pg_catalog.count(*)) OVER (PARTITION BY a.datname))::float8 AS total,
+    (SELECT pg_catalog.current_setting('max_locks_per_transaction')::int8
+      * (pg_catalog.current_setting('max_connections')::int8 + pg_catalog.current_setting('max_prepared_transactions')::int8))::float8 AS room
+    FROM pg_catalog.pg_locks l JOIN pg_catalog.pg_stat_activity a ON a.pid = l.pid
+   WHERE NOT l.fastpath AND a.usename ~ '^tdb_[0-9a-f]{16}_(admin|write|read)$'
+   GROUP BY a.datname, a.pid) h
+ WHERE total > room * $1::float8 / 100
  ORDER BY locks DESC`;
 
 interface Holder {
@@ -70,8 +73,9 @@ export class LockWatch {
       const connection = this.#connections.get(id) ?? (await this.#deps.dialer.asAdmin(id));
       if (this.#stopped) return await connection.close();
       this.#connections.set(id, connection);
-      const { rows } = await connection.query(countSql);
-      for (const holder of tooGreedy(rows as unknown as Holder[], this.#deps.percent())) await this.#end(connection, id, holder);
+      const percent = this.#deps.percent();
+      const { rows } = await connection.query(countSql, [percent]);
+      for (const holder of tooGreedy(rows as unknown as Holder[], percent)) await this.#end(connection, id, holder);
     } catch (error) {
       // The server is away or restarts: the next look connects anew.
       this.#deps.log.write("debug", "locks not looked at", { cluster: id, reason: error instanceof Error ? error.message : String(error) });

@@ -6,6 +6,7 @@ import { engineNames } from "../core/model.ts";
 import { parseUpArguments } from "./config/arguments.ts";
 import { formatHelp } from "./config/describe.ts";
 import { loadConfig, reloadConfig } from "./config/load.ts";
+import { endOnFault } from "./fault.ts";
 import { type Credentials, ensureFirstProject } from "./first-start.ts";
 import { createLog, logFormat, type ProcessLog } from "./log.ts";
 import { detectRuntime, type Runtime } from "./runtime/runtime.ts";
@@ -32,7 +33,10 @@ export async function runUp(argv: readonly string[]): Promise<number> {
 
 async function serve(config: Config, flags: Readonly<Record<string, string>>, runtime: Runtime, log: ProcessLog): Promise<number> {
   const stopAsked = waitForStop(runtime);
+  let started: Gateway | undefined;
+  const offFault = endOnFault(runtime, log, async () => await started?.stop(0));
   const gateway = await startGateway({ config, runtime, clock: systemClock, log });
+  started = gateway;
   let current = config;
   const offHup = runtime.onSignal("SIGHUP", () => {
     void reload(gateway, current, flags, log).then((next) => {
@@ -50,6 +54,7 @@ async function serve(config: Config, flags: Readonly<Record<string, string>>, ru
     const hurry = stopAsked.second.then(() => true);
     await Promise.race([gateway.stop(current.drain_s * 1000), hurry.then(() => gateway.stop(0))]);
     stopAsked.off();
+    offFault();
   }
   return 0;
 }

@@ -1,13 +1,14 @@
 /** The PostgreSQL server behind the control store and the first cluster: embedded, or the one --database-url names. */
 import { readFile } from "node:fs/promises";
 import { join } from "node:path";
-import pg from "pg";
+import type pg from "pg";
 import type { Log } from "../core/log.ts";
 import { Secrets, toHex } from "../core/secrets.ts";
 import type { ClusterAddress } from "../engines/postgres/dial.ts";
 import type { Cleanup } from "./cleanup.ts";
 import { setSuperuserPassword, startEmbedded } from "./embedded.ts";
 import type { MasterKeys } from "./master-key.ts";
+import { ScramClient } from "./scram-client.ts";
 import type { ClusterTarget } from "./sql-dialer.ts";
 import { StartupError } from "./startup-error.ts";
 import type { StoreConnection } from "./store/store.ts";
@@ -163,7 +164,7 @@ async function tryConnect(connection: StoreConnection, shown: string, option: st
 
 /** Also finds out whether the role may do what is needed. @throws the driver's error, or Error in plain words. */
 async function readVersion(connection: StoreConnection): Promise<string> {
-  const client = new pg.Client({ ...(connection as pg.ClientConfig), connectionTimeoutMillis: 5000 });
+  const client = new ScramClient({ ...(connection as pg.ClientConfig), connectionTimeoutMillis: 5000 });
   client.on("error", () => undefined); // reported by the call that fails
   await client.connect();
   try {

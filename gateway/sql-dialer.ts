@@ -6,6 +6,7 @@ import { GatewayError } from "../core/errors.ts";
 import { type NativeRole, nativeRoleName, type PhysicalDatabase } from "../core/model.ts";
 import type { Secrets } from "../core/secrets.ts";
 import type { SqlConnection, SqlDialer, SqlResult } from "../core/sql.ts";
+import { ScramClient } from "./scram-client.ts";
 import { copyIn, copyOut } from "./sql/copy.ts";
 import { PortalQuery } from "./sql/portal-query.ts";
 
@@ -111,7 +112,7 @@ class PgDialer implements PooledDialer {
   }
 
   async #connect(target: ClusterTarget, login: { user: string; password: ClusterTarget["password"]; database: string }): Promise<pg.Client> {
-    const client = new pg.Client({
+    const client = new ScramClient({
       ...login,
       host: target.socketDir ?? (await hostOf(target)),
       port: target.port,

@@ -126,22 +126,30 @@ async function openPipe(deps: DialDeps, address: ClusterAddress, signal: AbortSi
   return pipe.startTlsClient(address.tls, signal);
 }
 
-/** SCRAM only: a server that asks for the password in any weaker way does not get it. Trust is taken as the server's own decision. */
+/**
+ * SCRAM only: a server that asks for the password in any weaker way does not get it, and one that asks has to prove that it knows it. One that asks
+ * for none is taken at its word: that is its operator's decision.
+ */
 async function authenticateTo(reader: PipeReader, deps: DialDeps, request: BackendRequest): Promise<void> {
   let client: ScramClient | undefined;
+  let isProven = false;
   for (;;) {
     const { type, body, frame } = await readMessage(reader);
     if (type === message.ErrorResponse) throw new BackendRefusedError(decodeErrorFields(body), frame);
     if (type === message.NegotiateProtocolVersion || type === message.NoticeResponse) continue;
     if (type !== message.Authentication) throw new GatewayError("protocol_violation", "the database server did not start authentication");
     const { code, data } = decodeAuthentication(body);
+    if (code === 0 && client && !isProven)
+      throw new GatewayError("protocol_violation", "the database server did not prove that it knows the password");
     if (code === 0) return;
     if (code === 10 && decodeMechanisms(data).includes(scramSha256)) {
       client = new ScramClient(deps.secrets.crypto, deps.secrets.nativeRolePassword(request.database, request.role));
       reader.pipe.write(encodeSaslInitial(scramSha256, client.clientFirst));
     } else if (code === 11 && client) reader.pipe.write(encodeSaslResponse(await client.answer(utf8(data))));
-    else if (code === 12 && client) client.verify(utf8(data));
-    else throw new GatewayError("protocol_violation", `the database server asks for authentication method ${code}; only SCRAM-SHA-256 is used`);
+    else if (code === 12 && client) {
+      client.verify(utf8(data));
+      isProven = true;
+    } else throw new GatewayError("protocol_violation", `the database server asks for authentication method ${code}; only SCRAM-SHA-256 is used`);
   }
 }
 
@@ -193,6 +201,12 @@ function translate(error: unknown, request: BackendRequest, signal: AbortSignal)
       return error;
     if (state === "53300")
       return new GatewayError("no_backend_slot", `the database server has no free connection for "${request.displayName}"`, { cause: error });
+    // Its own code goes on: clients with several hosts, and those that retry, tell it from a server that is gone.
+    if (state === "57P03")
+      return new GatewayError("backend_starting", `database server for "${request.displayName}" is starting up or shutting down`, {
+        hint: "Try again shortly.",
+        cause: error,
+      });
   } else if (error instanceof GatewayError && error.kind !== "protocol_violation") return error;
   return new GatewayError("backend_unreachable", `database server for "${request.displayName}" is not reachable`, { cause: error });
 }

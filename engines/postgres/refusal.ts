@@ -1,4 +1,5 @@
 /** A GatewayError in PostgreSQL's own words: ErrorResponse for the client, or SQL that makes a backend raise the same. */
+import type { SilenceTimeouts } from "../../core/engine.ts";
 import { GatewayError } from "../../core/errors.ts";
 import { encodeErrorResponse } from "./backend.ts";
 
@@ -19,8 +20,13 @@ export function queryTimeout(limitMs: number): GatewayError {
   return new GatewayError("query_timeout", `query exceeded query_timeout_ms (${limitMs})`);
 }
 
-export function clientIdle(): GatewayError {
-  return new GatewayError("client_idle", "terminating connection due to client_idle_timeout");
+/** What a client is told that has been silent for so long; undefined while it may be. */
+export function idleTooLong(idleMs: number, isInTransaction: boolean, timeouts: SilenceTimeouts): GatewayError | undefined {
+  const isOver = (limitMs = 0) => limitMs > 0 && idleMs > limitMs;
+  // PostgreSQL's own words: drivers and people know them.
+  if (isInTransaction && isOver(timeouts.idleInTransactionTimeoutMs))
+    return new GatewayError("idle_in_transaction", "terminating connection due to idle-in-transaction timeout");
+  return isOver(timeouts.clientIdleTimeoutMs) ? new GatewayError("client_idle", "terminating connection due to client_idle_timeout") : undefined;
 }
 
 export function slowReader(timeoutS: number): GatewayError {

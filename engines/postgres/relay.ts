@@ -1,6 +1,6 @@
 /** Both sides of a session after login: frames are walked, not copied; a chunk that needs no decision is written on as it came. */
 import type { BytePipe, PipeSink } from "../../core/byte-pipe.ts";
-import type { RelayActivity } from "../../core/engine.ts";
+import type { RelayActivity, SilenceTimeouts } from "../../core/engine.ts";
 import { GatewayError } from "../../core/errors.ts";
 import { Traffic } from "../../core/wire-metrics.ts";
 import { decodeErrorFields } from "./backend.ts";
@@ -10,7 +10,7 @@ import { describesPortal, encodeCopyFail, encodeQuery, encodeSync, failingParse 
 import { backend as B, frontend as F, transactionStatus } from "./message-types.ts";
 import { Pauses } from "./pause.ts";
 import { refreshPlans } from "./refresh-plans.ts";
-import { asFatal, backendLost, clientIdle, copyRefusal, encodeRefusal, queryTimeout, raisingSql, slowReader } from "./refusal.ts";
+import { asFatal, backendLost, copyRefusal, encodeRefusal, idleTooLong, queryTimeout, raisingSql, slowReader } from "./refusal.ts";
 import { announce, forward, type Override, type RelayDeps, type RelayEnd, stop, swallow, type Verdict } from "./relay-terms.ts";
 import { bringsForward, Replies } from "./replies.ts";
 import { exceeds, nearly, RowBudget, rowNotice, tooManyRows } from "./row-budget.ts";
@@ -131,9 +131,9 @@ export class Relay {
     return { state: this.#status === transactionStatus.idle ? "idle" : "in_transaction", sinceMs: this.#activeAtMs, pins };
   }
 
-  /** A client's CancelRequest. Without a statement running it has no effect, as in PostgreSQL. */
+  /** A client's CancelRequest. Without a statement running it has no effect, as in PostgreSQL; nor beside one on its way, which costs the server a process. */
   cancel(): void {
-    if (!this.#isOver && (this.isBusy || this.#unsynced)) this.#cancelBackend();
+    if (!this.#isOver && this.#cancelsInFlight === 0 && (this.isBusy || this.#unsynced)) this.#cancelBackend();
   }
 
   /** Ends the session with a FATAL error, at once. */
@@ -175,17 +175,16 @@ export class Relay {
   }
 
   /** Deadlines, kept by one sweep over all sessions. */
-  sweep(clientIdleTimeoutMs: number, slowReaderTimeoutMs: number): void {
-    if (this.#isOver) return;
+  sweep(timeouts: SilenceTimeouts): void {
     const now = this.#deps.nowMs();
-    if (slowReaderTimeoutMs > 0 && now - (this.#stalledSinceMs ?? now) > slowReaderTimeoutMs) {
-      this.terminate(slowReader(slowReaderTimeoutMs / 1000));
-      return;
-    }
+    const slowMs = timeouts.slowReaderTimeoutMs ?? 0;
+    if (slowMs > 0 && now - (this.#stalledSinceMs ?? now) > slowMs) this.terminate(slowReader(slowMs / 1000));
+    if (this.#isOver) return;
     if (!this.isBusy) {
-      if (clientIdleTimeoutMs > 0 && now - this.#activeAtMs > clientIdleTimeoutMs) {
-        this.#end(clientIdle(), this.#isAtRest());
-      }
+      // Until its Sync, a pipeline is a transaction too.
+      const isInTransaction = this.#status !== transactionStatus.idle || this.#unsynced;
+      const tooLong = idleTooLong(now - this.#activeAtMs, isInTransaction, timeouts);
+      if (tooLong) this.#end(tooLong, this.#isAtRest());
       return;
     }
     const cut = this.#timeout ?? this.#override;

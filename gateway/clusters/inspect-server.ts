@@ -4,6 +4,7 @@ import { GatewayError } from "../../core/errors.ts";
 import type { ClusterConnection } from "../../core/operations.ts";
 import type { OutboundRules } from "../outbound/addresses.ts";
 import { resolveTarget } from "../outbound/outbound.ts";
+import { ScramClient } from "../scram-client.ts";
 import { versionProblem } from "../server-versions.ts";
 import { serverOf } from "./connection.ts";
 
@@ -32,7 +33,7 @@ export async function inspectServer(connection: ClusterConnection, rules: Outbou
   const { address } = await resolveTarget(connection.host, connection.port, rules);
   const { target } = serverOf("", connection, () => rules);
   const { user, password, database, port } = connection;
-  const client = new pg.Client({
+  const client = new ScramClient({
     ...{ host: address, port, user, password, database, ssl: target.ssl ?? false },
     application_name: "tenantry",
     connectionTimeoutMillis: connectTimeoutMs,

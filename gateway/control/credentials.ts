@@ -5,6 +5,7 @@ import { type ErrorIssue, GatewayError } from "../../core/errors.ts";
 import type { Credential, Verifier } from "../../core/model.ts";
 import type { Scope } from "../../core/scope.ts";
 import { notifyChange } from "../store/changes.ts";
+import { maxCandidates } from "../store/route-source.ts";
 import { toCredential, toVerifier } from "../store/rows.ts";
 import type { Tables } from "../store/schema.ts";
 import { type ControlContext, nowDate } from "./context.ts";
@@ -69,10 +70,31 @@ export async function createCredential(context: ControlContext, projectId: strin
   const scope = input.scope.type === "project" ? input.scope : { type: input.scope.type, values: [...new Set(input.scope.values)] };
   const prepared = await prepareCredential(context, project, { ...input, name, scope });
   return await context.store.transaction(async (trx) => {
+    await lockProject(trx, projectId);
+    await assertRoom(trx, projectId, scope, nowDate(context));
     const created = await insertCredential(trx, prepared);
     await notifyChange(trx, { projectId, credentialId: created.credential.id });
     return created;
   });
+}
+
+/** One more than a login tries would be refused there as a wrong password. @throws {GatewayError} conflict, with the way out. */
+async function assertRoom(db: Kysely<Tables>, projectId: string, scope: Scope, now: Date): Promise<void> {
+  const live = sql`project_id = ${projectId} and scope_type = ${scope.type} and revoked_at is null and (expires_at is null or expires_at > ${now})`;
+  const { rows } = await (scope.type === "project"
+    ? sql<{ value: string }>`select '' as value from tenantry.credentials where ${live} having count(*) >= ${maxCandidates}`
+    : sql<{ value: string }>`
+        select value from tenantry.credentials, unnest(scope_values) value
+        where ${live} and scope_values && ${sql.val([...scope.values])}::text[] and value = any(${sql.val([...scope.values])}::text[])
+        group by value having count(*) >= ${maxCandidates} order by value limit 1`
+  ).execute(db);
+  const full = rows[0];
+  if (!full) return;
+  const whose = scope.type === "project" ? "This project" : `${scope.type === "tenant" ? "Tenant" : "Workspace"} "${full.value}"`;
+  throw new GatewayError(
+    "conflict",
+    `${whose} has ${maxCandidates} keys of scope ${scope.type}, and a login tries no more. Revoke some with DELETE /apikeys/{id}, and let those made for a run expire (expires_at)`,
+  );
 }
 
 async function checkScope(context: ControlContext, projectId: string, scope: Scope): Promise<void> {

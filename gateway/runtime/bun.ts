@@ -5,7 +5,7 @@ import { bunGlobal } from "./bun-api.ts";
 import { dialBun, listenBun } from "./bun-socket.ts";
 import { nodeCrypto } from "./crypto.ts";
 import { NetTlsServer } from "./net-tls.ts";
-import { exit, onSignal } from "./process.ts";
+import { exit, onFault, onSignal } from "./process.ts";
 import type { HttpOptions, HttpServer, Runtime } from "./runtime.ts";
 import { listenError } from "./socket-error.ts";
 
@@ -22,6 +22,7 @@ export function createBunRuntime(): Runtime {
     createTlsServer: (options) => new NetTlsServer(options),
     serveHttp: serveHttpBun,
     onSignal,
+    onFault,
     exit,
   };
 }

@@ -4,7 +4,7 @@ import { foldAddress } from "./address.ts";
 import { nodeCrypto, webPbkdf2Sha256 } from "./crypto.ts";
 import { dialNet, listenNet } from "./net-socket.ts";
 import { NetTlsServer } from "./net-tls.ts";
-import { exit, onSignal } from "./process.ts";
+import { exit, onFault, onSignal } from "./process.ts";
 import type { HttpOptions, HttpServer, Runtime } from "./runtime.ts";
 import { listenError } from "./socket-error.ts";
 
@@ -31,6 +31,7 @@ export function createDenoRuntime(): Runtime {
     createTlsServer: (options) => new NetTlsServer(options),
     serveHttp: serveHttpDeno,
     onSignal,
+    onFault,
     exit,
   };
 }

@@ -5,7 +5,7 @@ import { nodeCrypto } from "./crypto.ts";
 import { dialNet, listenNet } from "./net-socket.ts";
 import { NetTlsServer } from "./net-tls.ts";
 import { serveHttpNode } from "./node-http.ts";
-import { exit, onSignal } from "./process.ts";
+import { exit, onFault, onSignal } from "./process.ts";
 import type { Runtime } from "./runtime.ts";
 
 export function createNodeRuntime(): Runtime {
@@ -18,6 +18,7 @@ export function createNodeRuntime(): Runtime {
     createTlsServer: (options) => new NetTlsServer(options),
     serveHttp: serveHttpNode,
     onSignal,
+    onFault,
     exit,
   };
 }

@@ -77,6 +77,8 @@ export interface Runtime {
   serveHttp(options: HttpOptions): Promise<HttpServer>;
   /** @returns a function that stops listening. */
   onSignal(name: SignalName, handle: () => void): () => void;
+  /** Calls `handle` with what nobody caught, instead of ending the process. @returns a function that stops listening. */
+  onFault(handle: (fault: unknown) => void): () => void;
   exit(code: number): never;
 }
 

@@ -1,8 +1,9 @@
 /** One dedicated connection that listens for changes and holds this instance's presence lock; it comes back by itself. */
-import pg from "pg";
+import type pg from "pg";
 import type { Clock } from "../../core/clock.ts";
 import type { Change } from "../../core/directory.ts";
 import type { Log } from "../../core/log.ts";
+import { ScramClient } from "../scram-client.ts";
 import { changeChannel, clusterChannel, deploymentChannel, holdChannel, parseChange, questionChannel } from "./changes.ts";
 import { presenceClass } from "./presence.ts";
 
@@ -94,7 +95,7 @@ export class ChangeFeed {
   }
 
   async #connect(): Promise<void> {
-    const client = new pg.Client(this.#options.connection);
+    const client = new ScramClient(this.#options.connection);
     client.on("error", (error) => this.#lost(client, error));
     client.on("end", () => this.#lost(client, undefined));
     client.on("notification", (message) => this.#deliver(message));

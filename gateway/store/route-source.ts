@@ -8,8 +8,8 @@ import { type PhysicalColumns, toBytes, toCredential, toPhysical, toVerifier } f
 import type { CredentialRow, Tables, VerifierRow, WorkspaceRow } from "./schema.ts";
 import { translateStoreError } from "./store-errors.ts";
 
-/** Most credentials of one scope type tried at a login. */
-const maxCandidates = 200;
+/** Most credentials tried at a login of those that reach all of a project, of those that name the workspace, and of those that name the tenant. */
+export const maxCandidates = 200;
 /** Most credentials of other tenants tried, so that a wrong scope gets its own message. */
 const maxOthers = 32;
 
@@ -70,6 +70,21 @@ export class StoreRouteSource implements RouteSource {
       return target
         ? { projectId, databaseName, target, candidates: [...tenants, ...broad], others }
         : { projectId, databaseName, target, candidates: broad, others: [...tenants, ...others].slice(0, maxOthers) };
+    });
+  }
+
+  async findUsable(projectId: string, credentialIds: readonly string[]): Promise<ReadonlySet<string>> {
+    const now = new Date(this.#clock.wallMs());
+    return await this.#asking(async () => {
+      const rows = await this.#db
+        .selectFrom("credentials")
+        .select("id")
+        .where("project_id", "=", projectId)
+        .where("id", "in", credentialIds)
+        .where("revoked_at", "is", null)
+        .where(sql<boolean>`(expires_at is null or expires_at > ${now})`)
+        .execute();
+      return new Set(rows.map(({ id }) => id));
     });
   }
 

@@ -4,6 +4,7 @@ import pg from "pg";
 import type { Clock } from "../../core/clock.ts";
 import type { Change, RouteSource } from "../../core/directory.ts";
 import type { Log } from "../../core/log.ts";
+import { ScramClient } from "../scram-client.ts";
 import { ChangeFeed } from "./change-feed.ts";
 import { holdChannel, questionChannel } from "./changes.ts";
 import { type LockMode, withAdvisoryLock } from "./locks.ts";
@@ -75,7 +76,7 @@ const types: pg.CustomTypesConfig = {
 };
 
 function makePool(connection: pg.ClientConfig, max: number, log: Log): pg.Pool {
-  const pool = new pg.Pool({ ...connection, max, idleTimeoutMillis: 30_000 });
+  const pool = new pg.Pool({ ...connection, Client: ScramClient, max, idleTimeoutMillis: 30_000 });
   // A connection that breaks leaves the pool by itself; without listeners it would end the process, idle or between two queries of a transaction.
   pool.on("error", (error) => {
     if (!pool.ending) log.write("warn", "store connection lost", { reason: error.message });

@@ -12,6 +12,7 @@ import { openConfigured } from "../clusters/configured.ts";
 import { TenantHolds } from "../control/tenant-holds.ts";
 import { findTenant } from "../control/tenant-rows.ts";
 import { Entrance } from "../entrance.ts";
+import { endOnFault } from "../fault.ts";
 import { type Listeners, openListeners } from "../listeners.ts";
 import { createLog, logFormat, type ProcessLog } from "../log.ts";
 import { loadMasterKeys } from "../master-key.ts";
@@ -85,6 +86,7 @@ class Worker implements WorkerCalls {
     // A terminal and a service manager signal all processes of a group: what is to be reloaded, the first process says.
     runtime.onSignal("SIGHUP", () => undefined);
     for (const name of ["SIGTERM", "SIGINT"] as const) runtime.onSignal(name, () => void this.stop(this.#drainS * 1000));
+    endOnFault(runtime, { write: (...line) => (this.#log ?? startLog()).write(...line) }, () => this.stop(0));
     this.#keeper = new Channel<KeeperCalls>(peer, this);
     this.#keeper.onGone = () => {
       if (!this.#closing) runtime.exit(1); // nothing may be let in that nobody counts
@@ -135,6 +137,11 @@ class Worker implements WorkerCalls {
     await this.#closing;
     queueMicrotask(this.#tellStopped); // behind the answer
   };
+}
+
+/** Until the configuration is known. */
+function startLog(): ProcessLog {
+  return createLog({ level: "info", format: logFormat("auto") });
 }
 
 interface AssembleDeps {

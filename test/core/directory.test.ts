@@ -27,6 +27,10 @@ class SlowRoutes implements RouteSource {
     });
   }
 
+  async findUsable(): Promise<ReadonlySet<string>> {
+    return new Set();
+  }
+
   onChange(listener: (change: Change | undefined) => void): () => void {
     this.#listener = listener;
     return () => undefined;

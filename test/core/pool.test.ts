@@ -146,6 +146,19 @@ describe("pool", () => {
     expect(pool.counts()).toEqual({ open: 0, idle: 0, waiting: 0 });
   });
 
+  it("closes a backend that does not answer its reset, after ten seconds", async () => {
+    const { acquire, clock, dialled, pool } = makePool();
+    const lease = await acquire("a");
+    dialled[0]!.resetAnswer = new Promise(() => undefined);
+    lease.release(true);
+    clock.advance(9_900);
+    await settle();
+    expect([dialled[0]!.isClosed, pool.counts().open]).toEqual([false, 1]);
+    clock.advance(200);
+    await settle();
+    expect([dialled[0]!.isClosed, pool.counts().open]).toEqual([true, 0]);
+  });
+
   it("waits for cancel requests before it resets or closes", async () => {
     const { acquire, dialled } = makePool();
     const lease = await acquire("a");

@@ -1,11 +1,14 @@
 /** Every message of the gateway as people see it: in the client of each language that is here, over TLS and in clear. */
 
 import { spawn } from "node:child_process";
+import { rename } from "node:fs/promises";
+import { join } from "node:path";
 import pg from "pg";
 import { afterAll, beforeAll, describe, expect, it } from "vitest";
 import { connect, type Target } from "../e2e/support/clients.ts";
 import { type Fleet, makeFleet } from "../e2e/support/fleet.ts";
 import { collect } from "../e2e/support/gateway.ts";
+import { openNativeServer } from "../e2e/support/native.ts";
 import { until } from "../e2e/support/until.ts";
 import { go } from "./go/manifest.ts";
 import { java } from "./java/manifest.ts";
@@ -134,6 +137,33 @@ describe("messages in real clients", () => {
     }
   }
 
+  /**
+   * Runs a statement in every client at once, with one key that `end` is told of when all are at it, and looks at what they show.
+   * psycopg2 asks libpq for the last of several errors, which is that the connection is closed; so it does when PostgreSQL itself ends a session.
+   */
+  async function seeTogether(who: Target, expected: string, end: (keyId: string) => Promise<unknown>): Promise<void> {
+    await fleet.api("PATCH", "/tenants/wayne/settings", { max_connections: 100 });
+    const { id, password } = await fleet.makeKey({ role: "read", scope_type: "tenant", scope_values: ["wayne"] });
+    const here = Object.entries(clients).filter(([name]) => absent[name] === undefined);
+    const runs = here.flatMap(([name, client]) =>
+      (["require", "disable"] as const).map(async (sslmode) => {
+        const shown = await client([{ who: { ...who, password }, sql: "SELECT pg_sleep(100)", expected }], sslmode);
+        return [name, sslmode, shown[0]];
+      }),
+    );
+    await until(async () => (await countRunning()) === runs.length);
+    await end(id);
+    for (const [name, sslmode, shown] of await Promise.all(runs)) {
+      const told = name === "psycopg2" ? expect.stringMatching(/closed (the connection )?unexpectedly/) : expect.stringContaining(expected);
+      expect([name, sslmode, shown]).toEqual([name, sslmode, told]);
+    }
+  }
+
+  async function countRunning(): Promise<number> {
+    const { body } = await fleet.api("GET", "/sessions");
+    return body.sessions.filter((session: { state: string }) => session.state === "active").length;
+  }
+
   /** Where a connection may get through between two refused ones: of many, some are refused, each in these words. */
   async function seeSometimes(refused: Case & { readonly expected: RegExp }): Promise<void> {
     for (const [name, client] of Object.entries(clients)) {
@@ -186,6 +216,49 @@ describe("messages in real clients", () => {
       { who: read, sql: "DELETE FROM accounts", expected: "permission denied for table accounts" },
     ]);
   }, 300_000);
+
+  it("a key that has expired, and one revoked while a statement runs", async () => {
+    const soon = await fleet.api("POST", "/apikeys", {
+      ...{ name: "short", role: "read", scope_type: "tenant", scope_values: ["wayne"] },
+      expires_at: new Date(Date.now() + 1000).toISOString(),
+    });
+    expect(soon.status).toBe(201);
+    await new Promise((done) => setTimeout(done, 1500));
+    const expired = { ...tenant, password: soon.body.proxy_password };
+    // A good login in between, so that nobody is banned.
+    await see([
+      { who: expired, sql, expected: `password authentication failed for user "${tenant.user}"` },
+      { who: tenant, sql, expected: "no error" },
+    ]);
+    await seeTogether(tenant, "terminating connection: the credential was revoked or has expired", async (id) => {
+      await fleet.api("DELETE", `/apikeys/${id}`);
+    });
+  }, 120_000);
+
+  it("a database server that cannot be reached", async () => {
+    const globex = fleet.tenant("globex");
+    const { password } = await fleet.makeKey({ role: "read", scope_type: "tenant", scope_values: ["globex"] });
+    // Whose key it is, is known from now on; of its role no backend is there.
+    await (await connect(fleet.gateway, globex)).end();
+    const socket = join(openNativeServer(fleet.gateway).socketDir, ".s.PGSQL.5432");
+    await rename(socket, `${socket}.away`);
+    try {
+      await see([{ who: { ...globex, password }, sql, expected: 'database server for "myapp__globex" is not reachable' }]);
+    } finally {
+      await rename(`${socket}.away`, socket);
+    }
+  }, 120_000);
+
+  it("a gateway that stops while a statement runs", async () => {
+    const before = fleet;
+    fleet = await makeFleet("node", ["--drain-s=1"]);
+    try {
+      await seeTogether(fleet.tenant("wayne"), "terminating connection due to gateway shutdown", () => fleet.gateway.stop());
+    } finally {
+      await fleet.dispose();
+      fleet = before;
+    }
+  }, 120_000);
 
   it("TLS demanded, in clear", async () => {
     await fleet.reload({ tls: { required: "always" } });

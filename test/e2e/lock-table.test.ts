@@ -21,6 +21,16 @@ describe("the shared lock table", () => {
     greedy.on("end", () => {
       isOver = true;
     });
+    const reads: (Error | undefined)[] = [];
+    const reader = (async () => {
+      for (; !isOver; await new Promise((done) => setTimeout(done, 20)))
+        reads.push(
+          await neighbour.query("SELECT * FROM accounts").then(
+            () => undefined,
+            (error: Error) => error,
+          ),
+        );
+    })();
     // The server has no room left long before the watch looks; what the session took it keeps.
     await greedy.query("DO $$BEGIN FOR i IN 1..100000000 LOOP PERFORM pg_try_advisory_lock(i); END LOOP; END$$").catch(() => undefined);
     await until(
@@ -28,6 +38,9 @@ describe("the shared lock table", () => {
       () => fleet.gateway.errors(),
     );
     expect(fleet.gateway.errors()).toContain("session ended: its database held too much of the shared lock table");
+    await reader;
+    expect(reads.length).toBeGreaterThan(3);
+    expect(reads.filter((error) => error)).toEqual([]);
     await neighbour.query("BEGIN; SELECT * FROM accounts; COMMIT");
     await (await connect(fleet.gateway, fleet.tenant("acme"))).end();
     const again = await connect(fleet.gateway, read);

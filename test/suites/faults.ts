@@ -4,9 +4,10 @@ import { createServer, type Server } from "node:net";
 import { join } from "node:path";
 import { afterAll, beforeAll, describe, expect, it } from "vitest";
 import { makeApi } from "../e2e/support/api.ts";
-import { connect, parseTarget, psql, type Target } from "../e2e/support/clients.ts";
+import { connect, ending, parseTarget, psql, type Target } from "../e2e/support/clients.ts";
 import { anyPorts, type Finished, makeDataDir, type RuntimeUnderTest, removeDataDir, run, startGateway, tdb } from "../e2e/support/gateway.ts";
 import { until } from "../e2e/support/until.ts";
+import { workerPids } from "../e2e/support/worker-of.ts";
 import { startTestPostgres } from "../support/postgres.ts";
 
 export function describeFaults(runtime: RuntimeUnderTest): void {
@@ -245,6 +246,36 @@ export function describeFaults(runtime: RuntimeUnderTest): void {
       const again = await startGateway({ runtime, dataDir });
       expect((await psql(again, tenant, "SELECT * FROM notes")).stdout).toBe("kept\n");
       expect(await again.stop()).toBe(0);
+    });
+
+    /** As Node reads it at the start of each of the gateway's processes: a signal makes something fail that nobody catches. */
+    const failOnSignal = { NODE_OPTIONS: "--import=data:text/javascript,process.on('SIGUSR2',()=>{throw(new(Error)('boom'))})" };
+
+    it.skipIf(runtime !== "node")("a fault nobody caught: told in the log, clients are told, exit code 1, nothing left running", async () => {
+      const dataDir = await freshDir();
+      const gateway = await startGateway({ runtime, dataDir, env: failOnSignal });
+      const client = await connect(gateway, await makeTenant(gateway));
+      await client.query("BEGIN");
+      const end = ending(client);
+      gateway.signal("SIGUSR2");
+      expect(await end).toMatchObject({ code: "57P01", message: "terminating connection due to gateway shutdown" });
+      expect(await gateway.ended).toBe(1);
+      expect(gateway.errors()).toMatch(/Error: boom.*"fault nobody caught, stopping"/);
+      await expectStartable(dataDir);
+    });
+
+    it.skipIf(runtime !== "node")("a fault nobody caught in a worker ends that one, which is started again", async () => {
+      const dataDir = await freshDir();
+      const gateway = await startGateway({ runtime, dataDir, env: failOnSignal, args: ["--workers=2"] });
+      const [first, second] = await workerPids(gateway);
+      process.kill(first as number, "SIGUSR2");
+      await until(async () => {
+        const now = await workerPids(gateway);
+        return now.length === 2 && !now.includes(first as number);
+      });
+      expect(await workerPids(gateway)).toContain(second);
+      expect(gateway.errors()).toMatch(/Error: boom.*"fault nobody caught, stopping"/);
+      expect(await gateway.stop()).toBe(0);
     });
 
     it("SIGTERM twice does not wait for a transaction", async () => {

@@ -67,6 +67,22 @@ export function describeEndings(runtime: RuntimeUnderTest): void {
       await busy.end();
     });
 
+    it("a client that is silent in a transaction: told 25P03 and closed, its locks given back; others go on", async () => {
+      const [holder, outside, waiting] = await Promise.all([1, 2, 3].map(() => connect(fleet.gateway, fleet.tenant("wayne"))));
+      if (!holder || !outside || !waiting) throw new Error("three clients were asked for");
+      await holder.query("BEGIN; LOCK TABLE accounts");
+      const end = ending(holder);
+      const counted = waiting.query("SELECT count(*) FROM accounts"); // in nobody's transaction but its own, and busy
+      await fleet.reload({ idle_in_transaction_timeout_s: 1 });
+      const { severity, code, message } = await end;
+      expect([severity, code, message]).toEqual(["FATAL", "25P03", "terminating connection due to idle-in-transaction timeout"]);
+      expect((await counted).rowCount).toBe(1);
+      await new Promise((done) => setTimeout(done, 1200));
+      for (const client of [outside, waiting]) expect((await client.query("SELECT 1")).rowCount).toBe(1);
+      await fleet.reload({});
+      await Promise.all([outside.end(), waiting.end()]);
+    });
+
     it("a login that takes too long: told and closed", async () => {
       await fleet.reload({ login_timeout_ms: 500 });
       const [silent, begun] = [

@@ -120,6 +120,11 @@ export function describeProtocol(fleetOf: () => Fleet): void {
       const direct = await login({}, undefined, true);
       expect(await value(direct, "SELECT 'direct'")).toBe("direct");
       direct.end();
+      const unnamed = await Wire.dial({ port, tls: { ca: fleet.ca, direct: true, alpn: [] } });
+      unnamed.send(startup({ user: target.user, database: target.database }));
+      expect((await unnamed.readToEnd()).map(fieldsOf)).toMatchObject([
+        { S: "FATAL", C: "08P01", M: "direct TLS connections need the ALPN protocol postgresql" },
+      ]);
       const shown = await psql(fleet.gateway, { ...target, options: "channel_binding=require" }, "SELECT 'bound'");
       expect([shown.stdout, shown.stderr]).toEqual(["bound\n", ""]);
       for (const sslmode of ["disable", "prefer", "require"] as const) {

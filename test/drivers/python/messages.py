@@ -9,9 +9,13 @@ def tell(shown):
 
 
 def with_dbapi(module, host, port, user, password, database, sslmode, sql):
-    with module.connect(host=host, port=port, user=user, password=password, dbname=database, sslmode=sslmode) as connection:
+    # No `with`: psycopg2 would roll back at its end, and hide why the connection was closed behind "connection already closed".
+    connection = module.connect(host=host, port=port, user=user, password=password, dbname=database, sslmode=sslmode)
+    try:
         connection.autocommit = True
         connection.cursor().execute(sql)
+    finally:
+        connection.close()
 
 
 async def with_asyncpg(host, port, user, password, database, sslmode, sql):

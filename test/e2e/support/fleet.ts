@@ -5,6 +5,7 @@ import { join } from "node:path";
 import { type Api, makeApi } from "./api.ts";
 import { parseTarget, psql, type Target } from "./clients.ts";
 import { type GatewayProcess, makeDataDir, type RuntimeUnderTest, startGateway } from "./gateway.ts";
+import { IssuedSecrets, readServerLog } from "./issued-secrets.ts";
 import { until } from "./until.ts";
 
 export interface Fleet {
@@ -22,6 +23,7 @@ export interface Fleet {
   setSettings(settings: Readonly<Record<string, unknown>>): Promise<void>;
   /** Rewrites the configuration file and has it read again. */
   reload(config: Readonly<Record<string, unknown>>): Promise<void>;
+  /** @throws Error when a secret it gave out is in a log. */
   dispose(): Promise<void>;
 }
 
@@ -39,7 +41,9 @@ export async function makeFleet(runtime: RuntimeUnderTest, args: readonly string
   await writeFile(configFile, JSON.stringify(base));
   const gateway = await startGateway({ runtime, dataDir, args: ["--config", configFile, ...args] });
   const { credentials } = gateway;
-  const api = makeApi(credentials.api_url, credentials.api_key);
+  const issued = new IssuedSecrets();
+  issued.add(credentials.api_key, credentials.proxy_password);
+  const api = issued.watch(makeApi(credentials.api_url, credentials.api_key));
   const tenants = new Map<string, Target>();
   const project = (database = "myapp_workspace"): Target => ({ user: credentials.project_id, password: credentials.proxy_password, database });
   const fleet: Fleet = {
@@ -73,7 +77,12 @@ export async function makeFleet(runtime: RuntimeUnderTest, args: readonly string
       await until(() => /"configuration (not )?reloaded/.test(said()), said);
       if (said().includes('"configuration not reloaded')) throw new Error(said());
     },
-    dispose: () => gateway.dispose(),
+    async dispose() {
+      await gateway.stop();
+      const log = gateway.errors() + (await readServerLog(dataDir));
+      await gateway.dispose();
+      issued.assertNotIn(log);
+    },
   };
   try {
     for (const name of ["myapp", "other_app"]) {

@@ -14,8 +14,8 @@ export interface DialOptions {
   readonly port?: number;
   /** A Unix socket. */
   readonly path?: string;
-  /** CA certificate, PEM: SSLRequest first, or TLS from the first byte. */
-  readonly tls?: { readonly ca: string; readonly direct?: boolean };
+  /** CA certificate, PEM: SSLRequest first, or TLS from the first byte, for the protocol `postgresql` unless told otherwise. */
+  readonly tls?: { readonly ca: string; readonly direct?: boolean; readonly alpn?: string[] };
 }
 
 export class Wire {
@@ -45,7 +45,7 @@ export class Wire {
   static async dial(options: DialOptions): Promise<Wire> {
     const at = options.path ? { path: options.path } : { host: options.host ?? "127.0.0.1", port: options.port ?? 0 };
     if (options.tls?.direct) {
-      const socket = connectTls({ ...at, ca: options.tls.ca, servername: "localhost", ALPNProtocols: ["postgresql"] });
+      const socket = connectTls({ ...at, ca: options.tls.ca, servername: "localhost", ALPNProtocols: options.tls.alpn ?? ["postgresql"] });
       await opened(socket, "secureConnect");
       return new Wire(socket);
     }

@@ -33,12 +33,12 @@ async function findWorker(gateway: GatewayProcess, socket: Socket): Promise<numb
   return undefined;
 }
 
-/** Of the socket on this machine with these two ports. */
-async function inodeOf(local: number, remote: number): Promise<string> {
-  const ends = new RegExp(`^\\s*\\d+: \\w+:${hex(local)} \\w+:${hex(remote)}(?: +\\S+){6} +(\\d+)`, "m");
+/** Of the socket on this machine with these two ports. Undefined while it is not accepted: it has none then, and one of the same ports that lingers never has. */
+async function inodeOf(local: number, remote: number): Promise<string | undefined> {
+  const ends = new RegExp(`^\\s*\\d+: \\w+:${hex(local)} \\w+:${hex(remote)}(?: +\\S+){6} +(\\d+)`, "gm");
   for (const table of ["/proc/net/tcp", "/proc/net/tcp6"]) {
-    const inode = ends.exec(await readFile(table, "utf8"))?.[1];
-    if (inode) return inode;
+    const inodes = [...(await readFile(table, "utf8")).matchAll(ends)].map(([, inode]) => inode);
+    if (inodes.length > 0) return inodes.find((inode) => inode !== "0");
   }
   throw new Error(`no connection between ports ${local} and ${remote}`);
 }

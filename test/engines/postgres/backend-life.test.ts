@@ -1,7 +1,10 @@
 /** A backend between clients and on its way in: login to the server, reset, idling. Proven clean, or closed. */
-import { describe, expect, it } from "vitest";
+import { describe, expect, it, vi } from "vitest";
+import { pipePair } from "../../../core/byte-pipe.ts";
+import type { BackendRequest } from "../../../core/pool.ts";
 import { readClientFirst, ScramServer } from "../../../core/scram.ts";
 import { toBase64 } from "../../../core/secrets.ts";
+import { createPostgresDialer } from "../../../engines/postgres/dial.ts";
 import type { FakeConnection } from "./support/fake-server.ts";
 import { type Frame, header, int32, message, reply, settle, testCrypto } from "./support/wire.ts";
 import { atRest, makeCredential, projectId, secrets, World } from "./support/world.ts";
@@ -17,8 +20,8 @@ async function attempt(world: World) {
   return client;
 }
 
-/** A server that asks for SCRAM with the password it was given for the role; `lie` changes its last message. */
-async function scramServer(world: World, password: string, lie = (final: string) => final): Promise<void> {
+/** A server that asks for SCRAM with the password it was given for the role; `lie` changes its last message, or leaves it out. */
+async function scramServer(world: World, password: string, lie: (final: string) => string | undefined = (final) => final): Promise<void> {
   const salt = Buffer.alloc(16, 1);
   const { makeScramKeys } = await import("../../../core/secrets.ts");
   const keys = await makeScramKeys(testCrypto, password, salt, 4096);
@@ -35,7 +38,8 @@ async function scramServer(world: World, password: string, lie = (final: string)
     }
     const proof = server.readClientFinal(frame.body);
     if (!proof.matches(keys)) return [reply.error("28P01", "password authentication failed", "FATAL")];
-    return [message("R", int32(12), lie(proof.serverFinal(keys))), ...world.server.welcome(connection)];
+    const final = lie(proof.serverFinal(keys));
+    return [...(final === undefined ? [] : [message("R", int32(12), final)]), ...world.server.welcome(connection)];
   };
 }
 
@@ -63,7 +67,36 @@ describe("logging in to a server", () => {
     expect((await attempt(world)).error).toMatchObject(unreachable);
   });
 
+  it("refuses a server that leaves its own proof out", async () => {
+    const world = await World.create();
+    await scramServer(world, secrets.nativeRolePassword(database, "admin"), () => undefined);
+    expect((await attempt(world)).error).toMatchObject(unreachable);
+    expect(world.counts()).toEqual(atRest);
+  });
+
+  it("believes nothing that comes in clear behind a server's consent to TLS", async () => {
+    const [near, far] = pipePair();
+    const startTls = vi.spyOn(near, "startTlsClient");
+    far.sink = { data: () => void far.write(Buffer.concat([Buffer.from("S"), message("R", int32(0)), reply.ready()])), drain() {}, closed() {} };
+    far.resume();
+    const dialer = createPostgresDialer({
+      secrets,
+      addressOf: () => ({ connect: { path: "/tmp/.s" }, tls: { servername: "db.example", verify: true } }),
+      connect: async () => near,
+      reassertPassword: async () => undefined,
+      sleep: async () => undefined,
+    });
+    const request = { database, role: "admin", displayName: "myapp__wayne", parameters: new Map() } as unknown as BackendRequest;
+    await expect(dialer.dial(request, new AbortController().signal)).rejects.toMatchObject({
+      kind: "backend_unreachable",
+      details: { cause: { message: "the database server does not accept TLS" } },
+    });
+    expect(startTls).not.toHaveBeenCalled();
+    expect(near.isClosed).toBe(true);
+  });
+
   it.each<[string, Uint8Array[]]>([
+    ["wants a proof and takes none", [message("R", int32(10), "SCRAM-SHA-256\0\0"), message("R", int32(0)), reply.ready()]],
     ["asks for a clear-text password", [message("R", int32(3))]],
     ["asks for MD5", [message("R", int32(5), "salt")]],
     ["offers other mechanisms only", [message("R", int32(10), "PLAIN\0\0")]],
@@ -76,7 +109,6 @@ describe("logging in to a server", () => {
     ["sends a row before it is ready", [message("R", int32(0)), reply.row("1")]],
     ["sends bytes behind ReadyForQuery", [Buffer.concat([message("R", int32(0)), reply.ready(), Buffer.from("x")])]],
     ["has no database of that name", [reply.error("3D000", 'database "tdb_myappwayne" does not exist', "FATAL")]],
-    ["is starting up", [reply.error("57P03", "the database system is starting up", "FATAL")]],
   ])("gives no password to a server that %s, and says no more than that it is not reachable", async (_, answer) => {
     const world = await World.create();
     world.server.loginAnswer = () => answer;
@@ -92,6 +124,18 @@ describe("logging in to a server", () => {
       sqlstate: "53300",
       message: 'the database server has no free connection for "myapp__wayne"',
     });
+  });
+
+  it.each(["starting up", "shutting down", "in recovery mode"])("says so when the server is %s, without its own words", async (state) => {
+    const world = await World.create();
+    world.server.loginAnswer = () => [reply.error("57P03", `the database system is ${state}`, "FATAL")];
+    expect((await attempt(world)).error).toEqual({
+      severity: "FATAL",
+      sqlstate: "57P03",
+      message: 'database server for "myapp__wayne" is starting up or shutting down',
+      hint: "Try again shortly.",
+    });
+    expect(world.counts()).toEqual(atRest);
   });
 
   it("ends with the login timeout where a server says nothing", async () => {
@@ -122,6 +166,25 @@ describe("a credential revoked while its client logs in", () => {
     await client.login(login);
     expect(client.types).not.toContain("Z");
     expect(client.error).toMatchObject({ severity: "FATAL", sqlstate: "57P01" });
+    expect(world.counts()).toEqual(atRest);
+  });
+
+  it("is not mistaken for one of too many keys to be tried at logins, whose sessions go on", async () => {
+    const world = await World.create();
+    const { client } = await world.pair();
+    world.routes.untried = world.routes.candidates.splice(0, 1);
+    world.routes.announce({ projectId });
+    await settle();
+    expect([client.isClosed, client.error]).toEqual([false, undefined]);
+    world.routes.isAway = true;
+    world.routes.announce({ projectId });
+    await settle();
+    expect(client.isClosed).toBe(false);
+    world.routes.isAway = false;
+    world.routes.untried = [];
+    world.routes.announce({ projectId });
+    await settle();
+    expect(client.error).toMatchObject({ sqlstate: "57P01", message: "terminating connection: the credential was revoked or has expired" });
     expect(world.counts()).toEqual(atRest);
   });
 

@@ -1,14 +1,14 @@
 /** Cancel requests count for themselves: they use up no place of a login, and guessing keys gets nowhere faster than the limit. */
 import { serialize } from "pg-protocol";
 import { describe, expect, it } from "vitest";
-import { cancelPacket, settle } from "./support/wire.ts";
+import { cancelPacket, settle, sslRequest } from "./support/wire.ts";
 import { projectId, World } from "./support/world.ts";
 
 const attacker = "198.51.100.7";
 const login = { user: projectId, database: "myapp__wayne", password: "tenant-pw" };
 
-async function makeWorld() {
-  const world = new World({ tlsRequired: "never", limits: { maxConnections: 5, connectRate: 1, connectBurst: 5 } });
+async function makeWorld(offersTls = false) {
+  const world = new World({ offersTls, tlsRequired: "never", limits: { maxConnections: 5, connectRate: 1, connectBurst: 5 } });
   world.routes.candidates = (await World.create()).routes.candidates;
   return world;
 }
@@ -48,6 +48,29 @@ describe("cancel requests", () => {
     for (let i = 0; i < 10; i++) world.bans.recordFailure(attacker);
     await world.connect(attacker).say(cancelPacket(pid, secret));
     expect(world.server.cancels).toHaveLength(1);
+    await world.end();
+  });
+
+  it("over TLS use up an address's connections once wrong keys are more than ten a second: handshakes are not free", async () => {
+    const world = await makeWorld(true);
+    const client = world.connect(attacker);
+    await client.login(login);
+    const { pid, secret } = client.key;
+    const overTls = async (packet: Uint8Array) => {
+      const other = world.connect(attacker);
+      await other.say(sslRequest);
+      await other.say(packet);
+    };
+    for (let i = 0; i < 30; i++) await overTls(cancelPacket(pid, secret));
+    for (let i = 0; i < 10; i++) await overTls(cancelPacket(pid, Buffer.alloc(4, i)));
+    const next = world.connect(attacker);
+    await next.login(login);
+    expect(next.types).toMatch(/Z$/);
+    next.pipe.destroy();
+    for (let i = 0; i < 10; i++) await overTls(cancelPacket(pid, Buffer.alloc(4, i)));
+    const late = world.connect(attacker);
+    await late.login(login);
+    expect(late.error?.message).toMatch(/connecting too fast/);
     await world.end();
   });
 

@@ -1,6 +1,7 @@
 /** Logging in through the whole data path: who gets in, what each refusal says, and that nothing is left behind. */
 import { describe, expect, it } from "vitest";
 import type { RouteTarget } from "../../../core/directory.ts";
+import { GatewayError } from "../../../core/errors.ts";
 import type { ScriptedClient } from "./support/client.ts";
 import { message, reply, settle } from "./support/wire.ts";
 import { atRest, makeCredential, makeTarget, projectId, World } from "./support/world.ts";
@@ -218,6 +219,23 @@ describe("login", () => {
     const client = world.connect();
     await client.login({ ...wayne, parameters: { TimeZone: "Mars" } });
     expect(client.received.subarray(-refusal.length)).toEqual(refusal);
+  });
+
+  it("does not take a store that is away for wrong passwords: nobody is banned, and who is known comes in", async () => {
+    const world = await World.create({ tlsRequired: "never" });
+    const known = await world.client();
+    known.pipe.destroy();
+    world.routes.away = new GatewayError("store_unavailable", "credentials cannot be looked up right now, try again");
+    world.routes.isAway = true;
+    for (let i = 0; i < 30; i++) {
+      const { error } = await attempt(world, { database: `myapp__new${i}`, password: i % 2 ? "tenant-pw" : "wrong" }, "198.51.100.7");
+      expect(error).toEqual(fatal("57P03", "credentials cannot be looked up right now, try again"));
+    }
+    expect(world.bans.secondsLeft("198.51.100.7")).toBe(0);
+    await world.client();
+    world.routes.isAway = false;
+    const back = await attempt(world, {}, "198.51.100.7");
+    expect(back.types).not.toContain("E");
   });
 
   it("hides a failure of its own behind an id, and logs it in full", async () => {

@@ -1,6 +1,6 @@
 /** How sessions end, and what becomes of their backends: cancel requests, vanishing clients, shutdown, slow readers. */
 import { serialize } from "pg-protocol";
-import { describe, expect, it } from "vitest";
+import { describe, expect, it, vi } from "vitest";
 import { type BytePipe, pipePair } from "../../../core/byte-pipe.ts";
 import { GatewayError } from "../../../core/errors.ts";
 import type { LiveDatabase } from "../../../core/live.ts";
@@ -94,6 +94,38 @@ describe("cancel request", () => {
     await settle();
     expect(backend.queries).toEqual(["select pg_sleep(100)", ...reset]);
     expect(world.pool.counts()).toEqual({ open: 1, idle: 1, waiting: 0 });
+  });
+
+  it("comes to the server one at a time, however many a client sends, and needs no place in the budget", async () => {
+    const world = await World.create({ budget: 1 });
+    const client = await world.client();
+    world.server.last.isSilent = true;
+    world.server.holdCancels = true;
+    await client.say(serialize.query("select pg_sleep(100)"));
+    const { pid, secret } = client.key;
+    for (let i = 0; i < 20; i++) await world.connect().say(cancelPacket(pid, secret));
+    expect(world.server.openCancels).toHaveLength(1);
+    world.server.finishCancels();
+    await settle();
+    await world.connect().say(cancelPacket(pid, secret));
+    expect([world.server.openCancels.length, world.server.cancels.length]).toEqual([1, 2]);
+  });
+
+  it("that the server neither answers nor closes is given up, and its session goes on", async () => {
+    const late = new AbortController();
+    const timeout = vi.spyOn(AbortSignal, "timeout").mockReturnValue(late.signal);
+    const { world, client, backend } = await busy();
+    world.server.holdCancels = true;
+    [...sessionsOf(world)][0]!.cancel();
+    backend.send(reply.complete("SELECT 1"), reply.ready());
+    await client.say(serialize.query("select 2"));
+    expect(backend.queries).toEqual(["select pg_sleep(100)"]);
+    expect(timeout).toHaveBeenCalledWith(5000);
+    late.abort(new Error("too late"));
+    await settle();
+    timeout.mockRestore();
+    expect(backend.queries).toEqual(["select pg_sleep(100)", "select 2"]);
+    expect(world.lines.some((line) => line.event === "cancel request failed")).toBe(true);
   });
 
   it("is no reason to stop when it cannot be delivered", async () => {
@@ -300,6 +332,41 @@ describe("ending a session", () => {
     await settle();
     expect(client.error).toMatchObject({ severity: "FATAL", sqlstate: "57P05", message: "terminating connection due to client_idle_timeout" });
     expect(backend.queries).toEqual(reset);
+  });
+
+  it("tells a client of idle_in_transaction_timeout in a transaction only, failed ones and pipelines without Sync included", async () => {
+    const world = await World.create({ idleInTransactionTimeoutMs: 5000 });
+    const open = async (...messages: Uint8Array[]) => {
+      const { client, backend } = await world.pair();
+      await client.say(...messages);
+      return { client, backend };
+    };
+    const idle = await open(serialize.query("select 1"));
+    const busy = await open(serialize.query("begin"));
+    busy.backend.isSilent = true;
+    await busy.client.say(serialize.query("select pg_sleep(100)"));
+    const inside = await open(serialize.query("begin"));
+    const failed = await open(serialize.query("begin"));
+    failed.backend.transaction = "E";
+    await failed.client.say(serialize.query("select 1/0"));
+    const pipeline = await open(serialize.parse({ text: "update t set a = 1" }), serialize.bind(), serialize.execute(), serialize.flush());
+    world.clock.advance(4900);
+    await inside.client.say(serialize.query("select 2"));
+    world.clock.advance(300);
+    await settle();
+    expect([idle, busy, inside, failed, pipeline].map(({ client }) => client.isClosed)).toEqual([false, false, false, true, true]);
+    world.clock.advance(5000);
+    await settle();
+    expect([idle, busy, inside].map(({ client }) => client.isClosed)).toEqual([false, false, true]);
+    for (const { client } of [inside, failed, pipeline]) {
+      expect(client.error).toMatchObject({
+        severity: "FATAL",
+        sqlstate: "25P03",
+        message: "terminating connection due to idle-in-transaction timeout",
+      });
+    }
+    expect(inside.backend.queries).toEqual(["begin", "select 2", ...reset]);
+    expect(pipeline.backend.isClosed).toBe(true);
   });
 
   it("leaves PostgreSQL's own goodbye as the last word", async () => {

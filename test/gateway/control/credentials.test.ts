@@ -164,6 +164,43 @@ describe("credentials", () => {
     expect(await refusalOf(plane.createCredential(mine.project.id, { ...readOnly, expiresAt: 1 }))).toMatchObject({ kind: "bad_request" });
   });
 
+  test.each(["project", "workspace", "tenant"] as const)("of scope %s are no more than a login tries; revoking one makes room", async (type) => {
+    const clock = new ManualClock();
+    const plane = await world().start({ clock });
+    const { project, credential } = await makeProject(plane);
+    for (const name of ["full", "roomy"]) {
+      await makeWorkspace(world(), plane, project.id, name, 1);
+      if (type === "tenant") await makeTenant(plane, project.id, name, "full");
+    }
+    // The project has one of its own already, and so has each tenant.
+    const missing = type === "workspace" ? 200 : 199;
+    const insert = async (id: string, count: number, expiresAt: Date | null) =>
+      await world().control.query(
+        `with made as (
+           insert into tenantry.credentials (id, project_id, name, role, scope_type, scope_values, prefix, created_at, expires_at)
+           select $1 || n, $2, 'many', 'read', $3, $4, 'x', now(), $6 from generate_series(1, $5::int) n returning id)
+         insert into tenantry.verifiers (lookup_hash, credential_id, use, stored_key, server_key) select id, id, 'key', '\\x00', '\\x00' from made`,
+        [id, project.id, type, type === "project" ? [] : ["full"], count, expiresAt],
+      );
+    await insert("key_gone", 50, new Date(clock.wallMs() - 1000));
+    await insert("key_many", missing - 1, null);
+    const make = (...values: string[]) =>
+      plane.createCredential(project.id, { ...readOnly, scope: type === "project" ? { type } : { type, values } });
+    const last = await make("full");
+    const refusal = await refusalOf(make("roomy", "full"));
+    expect(refusal).toMatchObject({ kind: "conflict", message: expect.stringMatching(/has 200 keys of scope .*Revoke some/) });
+    if (type !== "project") {
+      expect(refusal).toMatchObject({ message: expect.stringContaining('"full"') });
+      await make("roomy");
+    }
+    const route = await plane.store.routes.findRoute(project.id, type === "tenant" ? "full__full" : "full_workspace");
+    expect(route.candidates.map(({ id }) => id)).toContain(last.credential.id);
+    await plane.revokeCredential(project.id, last.credential.id);
+    const usable = await plane.store.routes.findUsable(project.id, [credential.id, last.credential.id, "key_gone1", "key_none"]);
+    expect([...usable]).toEqual([credential.id]);
+    await make("full");
+  });
+
   test("end when they expire, on the API and among the candidates", async () => {
     const clock = new ManualClock();
     const plane = await world().start({ clock });

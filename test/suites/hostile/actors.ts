@@ -33,6 +33,14 @@ const statements = [
   "/*",
 ];
 
+let marks = 0;
+
+/** No two the same, so that one sent on twice is found. */
+function statement(random: Prng): string {
+  const text = random.pick(statements);
+  return text === "" ? text : `${text} /*once ${++marks}*/`;
+}
+
 /** Bytes of the opening: mostly right, sometimes anything. */
 function openingBytes(random: Prng): Buffer {
   switch (random.int(9)) {
@@ -63,7 +71,7 @@ function sessionBytes(random: Prng): Buffer {
   switch (random.int(14)) {
     case 0:
     case 1:
-      return message("Q", `${random.pick(statements)}${random.pick(["\0", "\0", "\0", "", "\0x"])}`);
+      return message("Q", `${statement(random)}${random.pick(["\0", "\0", "\0", "", "\0x"])}`);
     case 2:
       return message("P", name(), `${random.pick(statements)}\0`, int16(0));
     case 3:

@@ -1,4 +1,4 @@
-/** Random misbehaviour at every stage of a session: nothing is thrown, nothing piles up, every place is given back. */
+/** Random misbehaviour at every stage of a session: nothing is thrown, nothing piles up, no statement is sent on twice, every place is given back. */
 import { afterAll, beforeAll, describe, expect, it } from "vitest";
 import { Prng } from "../../engines/postgres/support/prng.ts";
 import { settle } from "../../engines/postgres/support/wire.ts";
@@ -21,13 +21,29 @@ afterAll(() => {
   process.off("unhandledRejection", note);
 });
 
+/** Statements the server was sent since it was last asked. */
+function takeMarks(world: World): string[] {
+  const marks: string[] = [];
+  for (const connection of world.server.connections) {
+    if (connection.received.length === 0) continue;
+    marks.push(...(connection.received.toString("latin1").match(/once \d+/g) ?? []));
+    connection.received = Buffer.alloc(0);
+  }
+  return marks;
+}
+
 /** Plays seeds in one world, so that what one leaves behind trips the next. */
 async function play(seeds: readonly number[]): Promise<void> {
   const world = await World.create({ budget: 3, connectWaitMs: 1000, limits: { connectBurst: 1e6, connectRate: 1e6, exempt: ["127.0.0.1"] } });
+  const seen = new Set<string>();
   for (const seed of seeds) {
     try {
       const client = await playSeed(world, new Prng(seed));
       expect(client.received.length).toBeLessThan(1_000_000);
+      for (const mark of takeMarks(world)) {
+        expect({ seed, mark, isAgain: seen.has(mark) }).toEqual({ seed, mark, isAgain: false });
+        seen.add(mark);
+      }
       for (const connection of world.server.connections.filter((one) => one.isClosed)) connection.frames.length = 0;
       // A backend on its way back may still wait for its reset's answer.
       if (world.counts().leased > 0) {
@@ -50,6 +66,7 @@ async function play(seeds: readonly number[]): Promise<void> {
   world.server.loginAnswer = undefined;
   const client = await world.client();
   expect(client.types).toMatch(/Z$/);
+  if (seeds.length > 100) expect(seen.size).toBeGreaterThan(100);
   await world.end();
 }
 

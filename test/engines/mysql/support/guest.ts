@@ -1,75 +1,15 @@
 /** A scripted MySQL client at an in-memory listener; its "TLS" is the bytes as they are. */
-import { type BytePipe, type PipeSink, pipePair, type TlsInfo, type TlsServerContext } from "../../../../core/byte-pipe.ts";
+import { pipePair, type TlsServerContext } from "../../../../core/byte-pipe.ts";
 import { type DoormanDeps, runVisit } from "../../../../core/doorman.ts";
 import type { GatewayError } from "../../../../core/errors.ts";
 import { createMysqlEngine } from "../../../../engines/mysql/engine.ts";
 import { settle } from "../../postgres/support/wire.ts";
 import { makeCredential, makeTarget, projectId } from "../../postgres/support/world.ts";
 import { Caller, type DoorOptions, DoorWorld } from "../../support/door-world.ts";
+import { SecuredPipe } from "../../support/secured-pipe.ts";
 import { type ErrorPacket, type Packet, packet, type ResponseFields, readError, responseBody, splitPackets, sslRequest } from "./wire.ts";
 
 const context: TlsServerContext = { kind: "tls-server-context" };
-
-/** What `startTls` gives: the same pipe, said to be encrypted, with what was read already in front. */
-class Secured implements BytePipe {
-  readonly tls: TlsInfo = { version: "TLSv1.3", alpn: "", serverEndPoint: undefined };
-  readonly #inner: BytePipe;
-  #early: Uint8Array | undefined;
-
-  constructor(inner: BytePipe, early: Uint8Array | undefined) {
-    this.#inner = inner;
-    this.#early = early;
-  }
-
-  get sink(): PipeSink | undefined {
-    return this.#inner.sink;
-  }
-
-  set sink(sink: PipeSink | undefined) {
-    this.#inner.sink = sink;
-  }
-
-  get peer() {
-    return this.#inner.peer;
-  }
-
-  get isClosed(): boolean {
-    return this.#inner.isClosed;
-  }
-
-  write(chunk: Uint8Array): boolean {
-    return this.#inner.write(chunk);
-  }
-
-  pause(): void {
-    this.#inner.pause();
-  }
-
-  resume(): void {
-    const early = this.#early;
-    this.#early = undefined;
-    if (early) queueMicrotask(() => this.#inner.sink?.data(early));
-    // The plain pipe has told its end to nobody when it came between two sinks.
-    if (this.#inner.isClosed) queueMicrotask(() => this.#inner.sink?.closed());
-    this.#inner.resume();
-  }
-
-  end(last?: Uint8Array): void {
-    this.#inner.end(last);
-  }
-
-  destroy(): void {
-    this.#inner.destroy();
-  }
-
-  startTls(): Promise<BytePipe> {
-    return Promise.reject(new Error("it is encrypted already"));
-  }
-
-  startTlsClient(): Promise<BytePipe> {
-    return Promise.reject(new Error("it is encrypted already"));
-  }
-}
 
 /** A MySQL listener: project `tdb_2abf90d3` with MySQL blueprint `shop` and PostgreSQL blueprint `myapp`; passwords `project-pw`, `tenant-pw`. */
 export class MysqlWorld extends DoorWorld {
@@ -98,7 +38,7 @@ export class MysqlWorld extends DoorWorld {
   /** A new connection, greeted. */
   async dial(address = "192.0.2.1"): Promise<MysqlGuest> {
     const [near, far] = pipePair({ address, port: 50_000 });
-    far.startTls = (_context, received) => Promise.resolve(new Secured(far, received));
+    far.startTls = (_context, received) => Promise.resolve(new SecuredPipe(far, received));
     this.running++;
     void runVisit(far, this.engine, this.mysqlDeps).finally(() => this.running--);
     const guest = new MysqlGuest(near);

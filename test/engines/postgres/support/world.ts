@@ -17,6 +17,7 @@ import { SessionRegistry } from "../../../../core/session-registry.ts";
 import type { PostgresBackend } from "../../../../engines/postgres/backend-session.ts";
 import { createPostgresDialer } from "../../../../engines/postgres/dial.ts";
 import { createPostgresEngine } from "../../../../engines/postgres/engine.ts";
+import { SecuredPipe } from "../../support/secured-pipe.ts";
 import { ScriptedClient } from "./client.ts";
 import { FakeServer } from "./fake-server.ts";
 import { settle, testCrypto } from "./wire.ts";
@@ -54,7 +55,10 @@ export class FakeRoutes implements RouteSource {
   readonly targets = new Map<string, RouteTarget>();
   candidates: Credential[] = [];
   others: Credential[] = [];
+  /** Good ones that are too many to be tried. */
+  untried: Credential[] = [];
   isAway = false;
+  away: Error = new Error("the store is away");
   asked = 0;
   readonly #listeners = new Set<(change: Change | undefined) => void>();
 
@@ -68,6 +72,12 @@ export class FakeRoutes implements RouteSource {
     return { projectId: id, databaseName, target: this.targets.get(databaseName), candidates: [...this.candidates], others: [...this.others] };
   }
 
+  async findUsable(_id: string, credentialIds: readonly string[]): Promise<ReadonlySet<string>> {
+    this.#ask();
+    const all = [...this.candidates, ...this.others, ...this.untried];
+    return new Set(all.filter(({ id, revokedAt }) => revokedAt === undefined && credentialIds.includes(id)).map(({ id }) => id));
+  }
+
   onChange(listener: (change: Change | undefined) => void): () => void {
     this.#listeners.add(listener);
     return () => this.#listeners.delete(listener);
@@ -79,7 +89,7 @@ export class FakeRoutes implements RouteSource {
 
   #ask(): void {
     this.asked++;
-    if (this.isAway) throw new Error("the store is away");
+    if (this.isAway) throw this.away;
   }
 }
 
@@ -102,8 +112,11 @@ export interface WorldOptions {
   readonly budget?: number;
   readonly connectWaitMs?: number;
   readonly loginTimeoutMs?: number;
+  readonly idleInTransactionTimeoutMs?: number;
   readonly maxUnauthenticated?: number;
   readonly limits?: Partial<AddressLimits>;
+  /** Clients may ask for TLS, and get it in name. */
+  readonly offersTls?: boolean;
   readonly tlsRequired?: "remote" | "always" | "never";
   readonly ports?: Partial<Record<EngineName, number>>;
 }
@@ -141,6 +154,7 @@ export class World {
     this.sessions = new SessionRegistry(this.clock, () => `s${this.#nextId++}`, {
       loginTimeoutMs: options.loginTimeoutMs ?? 60_000,
       clientIdleTimeoutMs: 1_800_000,
+      idleInTransactionTimeoutMs: options.idleInTransactionTimeoutMs ?? 0,
       maxUnauthenticated: options.maxUnauthenticated ?? 1000,
     });
     const dialer = createPostgresDialer({
@@ -162,7 +176,7 @@ export class World {
       clock: this.clock,
       log: this.log,
       pool: this.pool,
-      tls: undefined,
+      tls: options.offersTls ? { kind: "tls-server-context" } : undefined,
       tlsRequired: () => options.tlsRequired ?? "remote",
       ports: () => options.ports ?? {},
       nowMs: () => this.sessions.nowMs,
@@ -188,6 +202,7 @@ export class World {
   /** A new connection, its session running. */
   connect(address = "127.0.0.1"): ScriptedClient {
     const [near, far] = pipePair({ address, port: 50_000 });
+    far.startTls = (_context, received) => Promise.resolve(new SecuredPipe(far, received));
     const client = new ScriptedClient(near);
     this.running++;
     void runSession(far, this.engine, this.deps).finally(() => this.running--);
