@@ -243,7 +243,8 @@ describe("live database", () => {
     const { clock, routes, directory, live, change, credential } = await open();
     const { signal } = new AbortController();
     const identity = { projectId, databaseName: "myapp__wayne", credential };
-    const enter = (by = signal) => authorize(identity, { directory, live, engine: "PostgreSQL", patience: { clock, waitMs: 10_000, signal: () => by } });
+    const enter = (by = signal) =>
+      authorize(identity, { directory, live, engine: "PostgreSQL", patience: { clock, waitMs: 10_000, signal: () => by } });
     routes.targets.set("myapp__wayne", makeTarget("myapp", "wayne", { isHeld: true }));
     await change();
     const entering = enter();

@@ -151,6 +151,7 @@ describe("pool", () => {
     const lease = await acquire("a");
     dialled[0]!.resetAnswer = new Promise(() => undefined);
     lease.release(true);
+    await settle();
     clock.advance(9_900);
     await settle();
     expect([dialled[0]!.isClosed, pool.counts().open]).toEqual([false, 1]);
