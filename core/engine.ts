@@ -80,6 +80,6 @@ export interface FullEngine<Login extends LoginRequest = LoginRequest, Lease ext
   cancelKeyShape(login: Login, lease: Lease): CancelKeyShape;
   /** Tells the client that it is in, and starts relaying. */
   relay(login: Login, grant: Grant, lease: Lease, cancelKey: CancelKey, sessionId: string): RunningRelay;
-  /** The refusal as this protocol's last message; undefined where it has none to send. */
-  encodeRefusal(error: unknown): Uint8Array | undefined;
+  /** The refusal as this protocol's last message, behind what a client that got as far as `login` is owed; undefined where it has none to send. */
+  encodeRefusal(error: unknown, login: Login | undefined): Uint8Array | undefined;
 }

@@ -35,6 +35,7 @@ export async function runSession<Login extends LoginRequest, Lease extends Engin
   const session = deps.sessions.open(socket.peer.address);
   const { signal } = session;
   let client = admission.pipe(socket);
+  let login: Login | undefined;
   let grant: Grant | undefined;
   let lease: Lease | undefined;
   let cancelKey: CancelKey | undefined;
@@ -42,17 +43,18 @@ export async function runSession<Login extends LoginRequest, Lease extends Engin
   const trace = deps.tracer?.begin(`${engine.name} login`, { "tenantry.session_id": session.id, "client.address": socket.peer.address });
   try {
     let step = trace?.begin("open");
-    const login = await engine.open(client, signal, (pipe) => {
+    const opened = await engine.open(client, signal, (pipe) => {
       client = pipe;
     });
-    if (login.type === "cancel") {
-      const isAllowed = (await deps.cancels.request(login.pid, login.secret)) || (await deps.gate.allowWrongCancel(admission));
+    if (opened.type === "cancel") {
+      const isAllowed = (await deps.cancels.request(opened.pid, opened.secret)) || (await deps.gate.allowWrongCancel(admission));
       // A guess that comes over TLS has cost a handshake: beyond the allowance it counts as any other connection.
       if (isAllowed || !client.tls) admission.refund();
       if (isAllowed) client.end();
       else client.destroy();
       return;
     }
+    login = opened;
     client = login.client;
     session.describe(login.user, login.database);
     step?.end();
@@ -85,7 +87,7 @@ export async function runSession<Login extends LoginRequest, Lease extends Engin
     trace?.end(error instanceof GatewayError ? error.kind : error instanceof PipeClosedError ? "client_left" : "internal_error");
     // Counted before it is told, so that whoever has been told of it finds it counted.
     if (!admission.exempt && error instanceof GatewayError && error.kind === "auth_failed") await countFailure(admission.addressKey, deps);
-    refuse(client, engine, error, session, deps);
+    refuse({ client, engine, login }, error, session, deps);
   } finally {
     trace?.end();
     if (cancelKey) deps.cancels.unregister(cancelKey);
@@ -103,8 +105,7 @@ async function countFailure(addressKey: string, deps: SessionDeps): Promise<void
 
 /** Encodes, logs and closes. What is no GatewayError reaches the client as an id only, and the log in full. */
 function refuse<Login extends LoginRequest, Lease extends EngineLease>(
-  client: BytePipe,
-  engine: FullEngine<Login, Lease>,
+  { client, engine, login }: { client: BytePipe; engine: FullEngine<Login, Lease>; login: Login | undefined },
   error: unknown,
   session: Session,
   deps: SessionDeps,
@@ -115,7 +116,7 @@ function refuse<Login extends LoginRequest, Lease extends EngineLease>(
     client.destroy();
     return;
   }
-  const known = engine.encodeRefusal(error);
+  const known = engine.encodeRefusal(error, login);
   deps.sessions.metrics.loginFailed(engine.name, known ? error : internalError(session));
   if (known) {
     const level = error instanceof GatewayError ? error.refusal.log : "info";
@@ -128,7 +129,7 @@ function refuse<Login extends LoginRequest, Lease extends EngineLease>(
     ...session.logFields(),
     error: error instanceof Error ? (error.stack ?? error.message) : String(error),
   });
-  client.end(engine.encodeRefusal(internalError(session)));
+  client.end(engine.encodeRefusal(internalError(session), login));
 }
 
 function internalError(session: Session): GatewayError {

@@ -24,12 +24,18 @@ export interface AuthenticateDeps {
   readonly clock: Clock;
 }
 
+export interface Proven {
+  readonly identity: Identity;
+  /** Our half of the proof, and AuthenticationOk: the client has not been sent them yet. */
+  readonly answer: Uint8Array;
+}
+
 /**
  * Runs the exchange up to AuthenticationOk.
  * @throws {GatewayError} auth_failed, the same for an unknown project, an unknown database and a wrong password; store_unavailable;
  *   protocol_violation for messages that are not SCRAM.
  */
-export async function authenticate(reader: PipeReader, startup: Startup, deps: AuthenticateDeps): Promise<Identity> {
+export async function authenticate(reader: PipeReader, startup: Startup, deps: AuthenticateDeps): Promise<Proven> {
   const knownUser = isPlainName(startup.user) ? startup.user : undefined;
   const [keys, route] = await lookUp(deps.directory, knownUser, startup.database);
   const salt = keys?.scramSalt ?? deps.secrets.mockSalt(startup.user);
@@ -37,8 +43,8 @@ export async function authenticate(reader: PipeReader, startup: Startup, deps: A
   const match = route && findMatch(proof, route, deps.clock.wallMs());
   if (!match) throw authFailed(startup.user);
   if (reader.buffered > 0) throw new GatewayError("protocol_violation", "received data before authentication was complete");
-  reader.pipe.write(concatBytes(encodeAuthenticationSaslData(12, proof.serverFinal(match.verifier)), encodeAuthenticationOk()));
-  return { projectId: route.projectId, credential: match.credential, databaseName: startup.database };
+  const answer = concatBytes(encodeAuthenticationSaslData(12, proof.serverFinal(match.verifier)), encodeAuthenticationOk());
+  return { identity: { projectId: route.projectId, credential: match.credential, databaseName: startup.database }, answer };
 }
 
 async function lookUp(directory: Directory, user: string | undefined, database: string) {

@@ -63,6 +63,8 @@ export interface PostgresEngineDeps {
 export interface PostgresLogin extends LoginRequest {
   readonly startup: Startup;
   readonly reader: PipeReader;
+  /** What a client that has proven itself is owed: sent with the greeting or the refusal, since each write costs as much as the proof. */
+  owed?: Uint8Array | undefined;
 }
 
 /** A backend for the whole session, or one for each transaction. */
@@ -82,7 +84,8 @@ export function createPostgresEngine(deps: PostgresEngineDeps): FullEngine<Postg
 
     async authenticate(login) {
       assertTls(login, deps.tlsRequired());
-      const identity = await authenticate(login.reader, login.startup, deps);
+      const { identity, answer } = await authenticate(login.reader, login.startup, deps);
+      login.owed = answer;
       const { directory, clock, isTrusted } = deps;
       await assertClientCertificate(identity.projectId, login.client.tls?.clientCertificate, "sslcert and sslkey", {
         directory,
@@ -144,6 +147,7 @@ export function createPostgresEngine(deps: PostgresEngineDeps): FullEngine<Postg
       const early = login.reader.detach();
       login.client.write(
         concatBytes(
+          takeOwed(login),
           ...reports.encode(backend.parameters),
           encodeBackendKeyData(cancelKey.pid, cancelKey.secret),
           encodeReadyForQuery(transactionStatus.idle),
@@ -153,12 +157,18 @@ export function createPostgresEngine(deps: PostgresEngineDeps): FullEngine<Postg
       return relay;
     },
 
-    encodeRefusal(error) {
-      if (error instanceof GatewayError) return encodeRefusal(error);
-      if (error instanceof BackendRefusedError) return error.frame; // PostgreSQL's own words about the client's own start-up settings
-      return undefined;
+    encodeRefusal(error, login) {
+      // A BackendRefusedError has PostgreSQL's own words about the client's own start-up settings.
+      const frame = error instanceof GatewayError ? encodeRefusal(error) : error instanceof BackendRefusedError ? error.frame : undefined;
+      return frame && login ? concatBytes(takeOwed(login), frame) : frame;
     },
   };
+}
+
+function takeOwed(login: PostgresLogin): Uint8Array {
+  const owed = login.owed ?? new Uint8Array(0);
+  login.owed = undefined;
+  return owed;
 }
 
 function openJournal(queries: QueryLog | undefined, login: PostgresLogin, { identity, target, live }: Grant, sessionId: string) {
