@@ -17,6 +17,8 @@ export interface Context {
   readonly poolMode: PoolMode;
   /** Another PgBouncer to compare with, beside the installed one. */
   readonly pgbouncerBin: string | undefined;
+  /** PgBouncer once more, with TCP on both sides. */
+  readonly pgbouncerTcp: boolean;
   /** Tenants of the fleet measurement; undefined: as many as quick or full runs have. */
   readonly fleet: number | undefined;
   /** Sizes of the measurement with many tenants; undefined: as quick or full runs have. */

@@ -18,6 +18,8 @@ export interface Options {
   /** Of PgBouncer and of the gateway. */
   readonly poolMode: PoolMode;
   readonly pgbouncerBin: string | undefined;
+  /** PgBouncer once more, with TCP on both sides. */
+  readonly pgbouncerTcp: boolean;
   readonly out: string;
   /** Puts the tables into docs/performance.md. */
   readonly docs: boolean;
@@ -41,6 +43,7 @@ export function parseOptions(argv: readonly string[], measurements: readonly str
       rounds: { type: "string" },
       "pool-mode": { type: "string", default: "session" },
       "pgbouncer-bin": { type: "string" },
+      "pgbouncer-tcp": { type: "boolean", default: false },
     },
   });
   const poolMode = pick("--pool-mode", values["pool-mode"], poolModes)[0];
@@ -48,7 +51,7 @@ export function parseOptions(argv: readonly string[], measurements: readonly str
   return {
     ...{ quick: values.quick, help: values.help, out: values.out, docs: values.docs },
     ...{ fleet: readCount("--fleet", values.fleet), rounds: readCount("--rounds", values.rounds), crowd: readCrowd(values.crowd) },
-    ...{ poolMode, pgbouncerBin: values["pgbouncer-bin"] },
+    ...{ poolMode, pgbouncerBin: values["pgbouncer-bin"], pgbouncerTcp: values["pgbouncer-tcp"] },
     only: pick("--only", values.only.join(","), measurements),
     runtimes: pick("--runtimes", values.runtimes, runtimes),
   };
@@ -86,6 +89,7 @@ export function formatHelp(measurements: readonly string[]): string {
   --rounds N           how often each contender takes its turn, in place of 3 to 5
   --pool-mode MODE     ${poolModes.join(" or ")}: of PgBouncer and of the gateway; session by default
   --pgbouncer-bin PATH another PgBouncer, measured beside the installed one
+  --pgbouncer-tcp      the installed PgBouncer once more, reaching the server over TCP
   --fleet N            tenants of the fleet measurement: 1000, or 20 with --quick
   --crowd T,C,B        tenants, clients and backends of tenants-many: 1000,10000,100, or 50,500,10 with --quick
   --out FILE           every sample as JSON, by default ${defaultOut}

@@ -2,6 +2,7 @@
 import type { Context } from "../context.ts";
 import { type Ask, ask, type Section } from "../section.ts";
 import { type PgbenchRun, type Protocol, runPgbench } from "../stage/pgbench.ts";
+import { tcpBouncer } from "../stage/pgbouncer.ts";
 import { cpuRatio, describeRounds, type Rounds, ratio, runRounds } from "./rounds.ts";
 
 interface Wanted {
@@ -98,9 +99,11 @@ function asks(cells: readonly Cell[], runtime: string, tls: boolean): Ask[] {
   const main = here.find(({ run }) => run.protocol === "simple" && run.clients === 16);
   if (!main) return [];
   const limit = tls ? want.tls : want.clear;
+  const toTcp = ratio(main.rounds, runtime, tcpBouncer);
   const cpu = tls ? undefined : cpuRatio(main.rounds, runtime, "pgbouncer");
   return [
     ask(`16 clients, simple protocol, ${where}: of PgBouncer`, of(main)!, ">=", limit, show),
+    ...(toTcp === undefined ? [] : [ask(`16 clients, simple protocol, ${where}: of PgBouncer with TCP on both sides`, toTcp, ">=", limit, show)]),
     ...(here.length > 1
       ? [ask(`worst of all protocols and clients, ${where}: of PgBouncer`, Math.min(...here.map((cell) => of(cell)!)), ">=", limit, show)]
       : []),

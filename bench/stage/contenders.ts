@@ -7,7 +7,7 @@ import type { PostgresServer } from "./postgres.ts";
 import { createTables, fillTables } from "./tables.ts";
 
 export interface Contenders {
-  /** Straight first, then PgBouncer where it is installed, then another one where it was asked for, then the gateways. */
+  /** Straight first, then PgBouncer where it is installed, then others of it where they were asked for, then the gateways. */
   readonly all: readonly Contender[];
   stop(): Promise<void>;
 }
@@ -21,6 +21,7 @@ export interface Stage {
   readonly runtimes: readonly RuntimeName[];
   readonly poolMode: PoolMode;
   readonly pgbouncerBin: string | undefined;
+  readonly pgbouncerTcp: boolean;
 }
 
 export async function startContenders(stage: Stage): Promise<Contenders> {
@@ -31,9 +32,15 @@ export async function startContenders(stage: Stage): Promise<Contenders> {
   try {
     const direct = await makeDirect(stage.server);
     const all: Contender[] = [direct];
-    const programs = [await findPgBouncer(), stage.pgbouncerBin].filter((program) => program !== undefined);
-    for (const program of programs) {
-      const bouncer = await startPgBouncer({ ...stage, direct, program, isOther: program === stage.pgbouncerBin });
+    const installed = await findPgBouncer();
+    const others = [
+      { program: installed, kind: "installed" },
+      { program: stage.pgbouncerTcp ? installed : undefined, kind: "tcp" },
+      { program: stage.pgbouncerBin, kind: "other" },
+    ] as const;
+    for (const { program, kind } of others) {
+      if (program === undefined) continue;
+      const bouncer = await startPgBouncer({ ...stage, direct, program, kind });
       stops.push(bouncer.stop);
       all.push(bouncer.contender);
     }

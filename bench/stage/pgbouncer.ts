@@ -1,4 +1,4 @@
-/** PgBouncer with SCRAM: what the gateway is compared to. Its backends come over the same Unix socket. */
+/** PgBouncer with SCRAM: what the gateway is compared to. Its backends come over the same Unix socket, unless told otherwise. */
 import { chown, writeFile } from "node:fs/promises";
 import { join } from "node:path";
 import pg from "pg";
@@ -9,6 +9,8 @@ import { runProgram, startChild, waitFor } from "./children.ts";
 import type { Contender } from "./contender.ts";
 import type { PoolMode } from "./gateway.ts";
 import { freePort, type PostgresServer } from "./postgres.ts";
+
+export const tcpBouncer = "pgbouncer-tcp";
 
 export interface PgBouncer {
   readonly contender: Contender;
@@ -22,14 +24,14 @@ export interface PgBouncerOptions {
   readonly user: OsUser | undefined;
   readonly poolMode: PoolMode;
   readonly program: string;
-  /** Not the one that is installed: known by its version. */
-  readonly isOther: boolean;
+  /** The installed one; the same with TCP to the server instead of its Unix socket; or another, known by its version. */
+  readonly kind: "installed" | "tcp" | "other";
 }
 
 export async function startPgBouncer(options: PgBouncerOptions): Promise<PgBouncer> {
   const { dir, server, direct, user, program } = options;
   const version = await readVersion(program);
-  const name = options.isOther ? `pgbouncer-${version}` : "pgbouncer";
+  const name = { installed: "pgbouncer", tcp: tcpBouncer, other: `pgbouncer-${version}` }[options.kind];
   const home = join(dir, name);
   await makePrivateDir(home, user);
   const port = await freePort();
@@ -90,7 +92,7 @@ interface ConfigurationInput extends PgBouncerOptions {
 
 function configuration(input: ConfigurationInput): string {
   return `[databases]
-${input.direct.database} = host=${input.server.socketDir} port=${input.server.port} dbname=${input.direct.database}
+${input.direct.database} = host=${input.kind === "tcp" ? "127.0.0.1" : input.server.socketDir} port=${input.server.port} dbname=${input.direct.database}
 [pgbouncer]
 listen_addr = 127.0.0.1
 listen_port = ${input.port}
