@@ -42,7 +42,10 @@ export function answerOnce(): MiddlewareHandler<ApiEnv> {
       return;
     }
     await next();
-    if (c.res.status < 300) return idempotency.finish(owner, keyHash, await remember(c, secret, key));
+    if (c.res.status < 300) {
+      const answer = await remember(c, secret, key);
+      return answer && idempotency.finish(owner, keyHash, answer);
+    }
     if (c.res.status < 500 && !c.var.hasActed) await idempotency.abandon(owner, keyHash);
   };
 }
@@ -55,11 +58,14 @@ function stillRunning(): GatewayError {
   );
 }
 
-/** A successful answer, or that there was one: what was carried out is never carried out again, whether its answer can be kept or not. */
-async function remember(c: ApiContext, secret: string, key: string): Promise<SealedAnswer> {
-  const isJson = c.res.headers.get("content-type")?.startsWith("application/json") ?? false;
-  const text = isJson ? await c.res.clone().text() : undefined;
-  if (text === undefined || text.length > maxAnswerBytes) return { status: notKeptStatus, sealed: new Uint8Array() };
+/**
+ * A successful answer, or that there was one: what was carried out is never carried out again, whether its answer can be kept or not. Undefined of one
+ * that comes in lines: it has only begun, and nobody knows yet how far it will get.
+ */
+async function remember(c: ApiContext, secret: string, key: string): Promise<SealedAnswer | undefined> {
+  if (!c.res.headers.get("content-type")?.startsWith("application/json")) return undefined;
+  const text = await c.res.clone().text();
+  if (text.length > maxAnswerBytes) return { status: notKeptStatus, sealed: new Uint8Array() };
   return { status: c.res.status, sealed: await seal(text, secret, key) };
 }
 
@@ -67,7 +73,7 @@ async function replay(c: ApiContext, answer: SealedAnswer, secret: string, key: 
   if (answer.status === notKeptStatus) {
     throw new GatewayError(
       "conflict",
-      "a request with this Idempotency-Key was carried out; its answer is not kept, since it is above 1 MiB or came in lines: look what was done, and use a new key to do it again",
+      "a request with this Idempotency-Key was carried out; its answer is not kept, since it is above 1 MiB: look what was done, and use a new key to do it again",
     );
   }
   const body = await open(answer.sealed, secret, key);

@@ -1,10 +1,10 @@
 #!/usr/bin/env node
 // Starts `tdb`: from the TypeScript sources where the runtime can run them, else from the build.
 import { spawnSync } from "node:child_process";
-import { existsSync, mkdirSync, readdirSync, rmSync, statSync } from "node:fs";
+import { existsSync, lstatSync, mkdirSync, readdirSync, rmSync, statSync } from "node:fs";
 import * as nodeModule from "node:module";
 import { homedir } from "node:os";
-import { isAbsolute, join } from "node:path";
+import { dirname, isAbsolute, join } from "node:path";
 import process from "node:process";
 import { fileURLToPath } from "node:url";
 
@@ -67,25 +67,34 @@ function silenceTypeStrippingWarning() {
 
 if (!isDenoOrBun && !isAtLeast(process.versions.node, 20, 19)) fail(`Node ${process.versions.node} is too old: use Node 20.19 or newer, Deno or Bun`);
 
-/** Keeps what was compiled for the next start, which then takes half the time. In a folder of the user's own: whoever may write there decides what runs. */
+/** Keeps what was compiled, which makes the next start quicker. In a folder of the user's own: whoever may write there decides what runs. */
 function keepCompiled() {
   if (isDenoOrBun || process.env.NODE_COMPILE_CACHE || !nodeModule.enableCompileCache) return;
   const caches = process.env.XDG_CACHE_HOME || join(homedir(), ".cache");
   const folder = join(caches, "tenantry");
-  if (!isAbsolute(folder) || !makeFolder(caches) || !makeFolder(folder)) return; // no home of its own: it starts as slowly as the first time
+  if (!isAbsolute(folder) || !haveFolder(caches) || !haveFolder(folder)) return; // no such place: it starts as slowly as the first time
   nodeModule.enableCompileCache(folder);
   // Written when the process ends, which one that is killed never does.
   setTimeout(() => nodeModule.flushCompileCache?.(), 5000).unref();
 }
 
-/** One level at a time: with `recursive`, Node tries for ever where there is no making any (HOME=/proc). */
-function makeFolder(path) {
+/** Made where it is missing and its parent is the user's own. One level at a time: with `recursive`, Node tries for ever where there is no making any (/proc). */
+function haveFolder(path) {
   try {
-    mkdirSync(path, { mode: 0o700 });
-    return true;
-  } catch (error) {
-    return error.code === "EEXIST";
+    if (!existsSync(path)) {
+      if (!isOwn(dirname(path))) return false;
+      mkdirSync(path, { mode: 0o700 });
+    }
+    return isOwn(path);
+  } catch {
+    return false;
   }
+}
+
+/** A folder, no link to one, that nobody else may write to. */
+function isOwn(path) {
+  const stat = lstatSync(path);
+  return stat.isDirectory() && (process.getuid === undefined || (stat.uid === process.getuid() && (stat.mode & 0o022) === 0));
 }
 
 keepCompiled();

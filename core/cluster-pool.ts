@@ -286,6 +286,7 @@ export class ClusterPool<B extends PooledBackend> {
       waiter.refuse(poolClosed());
     }
     for (let slot = this.#idle.first; slot; slot = this.#idle.first) this.#closeIdle(slot);
+    for (const { giveUp } of this.#resets) giveUp(); // nothing sweeps any more
   }
 
   /** After anything that makes room or takes it away: closes what is above the budget, and serves who may hold one more. */

@@ -77,6 +77,8 @@ export class LiveDatabases {
   readonly #log: Log;
   readonly #places: Places;
   readonly #byKey = new Map<string, LiveDatabase>();
+  /** The store did not answer when they were looked at. */
+  readonly #unsure = new Set<LiveDatabase>();
   readonly #stop: () => void;
 
   constructor(directory: Directory, clock: Clock, log: Log, places: Places = new OwnPlaces()) {
@@ -84,7 +86,10 @@ export class LiveDatabases {
     this.#clock = clock;
     this.#log = log;
     this.#places = places;
-    this.#stop = clock.every(1000, () => this.#endExpired());
+    this.#stop = clock.every(1000, () => {
+      this.#endExpired();
+      this.#lookAgain();
+    });
   }
 
   /**
@@ -180,9 +185,17 @@ export class LiveDatabases {
     }
   }
 
-  /** The store is away: sessions go on with what was last known, and the reconnected change feed asks for another look. */
+  /** The store is away: sessions go on with what was last known, until it answers again. */
   #noteAway(live: LiveDatabase, error: unknown): void {
+    this.#unsure.add(live);
     this.#log.write("warn", "live database not refreshed", { database: live.databaseName, error: String(error) });
+  }
+
+  #lookAgain(): void {
+    for (const live of [...this.#unsure]) {
+      this.#unsure.delete(live);
+      if (live.connections > 0) void this.#refresh(live);
+    }
   }
 
   #endExpired(): void {

@@ -17,7 +17,7 @@ const everyMs = 1000;
 
 /**
  * Locks in the shared table by session of databases whose own roles hold more than $1 percent of it together, and how many the table has room for.
- * Locks kept by the fast path take none of it. Everything is named in full and kept small: it must run when the table is nearly full.
+ * Locks kept by the fast path take none of it, predicate locks are in a table of their own. Everything is named in full and kept small: it must run when the table is nearly full.
  */
 const countSql = `
 SELECT database, pid, locks, room FROM (
@@ -26,7 +26,7 @@ SELECT database, pid, locks, room FROM (
     (SELECT pg_catalog.current_setting('max_locks_per_transaction')::int8
       * (pg_catalog.current_setting('max_connections')::int8 + pg_catalog.current_setting('max_prepared_transactions')::int8))::float8 AS room
     FROM pg_catalog.pg_locks l JOIN pg_catalog.pg_stat_activity a ON a.pid = l.pid
-   WHERE NOT l.fastpath AND a.usename ~ '^tdb_[0-9a-f]{16}_(admin|write|read)$'
+   WHERE NOT l.fastpath AND l.mode <> 'SIReadLock' AND a.usename ~ '^tdb_[0-9a-f]{16}_(admin|write|read)$'
    GROUP BY a.datname, a.pid) h
  WHERE total > room * $1::float8 / 100
  ORDER BY locks DESC`;

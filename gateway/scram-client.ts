@@ -18,6 +18,7 @@ declare module "pg" {
 export class ScramClient extends pg.Client {
   #isAsked = false;
   #isProven = false;
+  #isRefused = false;
 
   override _handleAuthCleartextPassword(): void {
     this.#refuse(weakerThanScram("in clear"));
@@ -39,11 +40,13 @@ export class ScramClient extends pg.Client {
 
   /** node-postgres itself lets a server leave out its half of the proof. */
   override _handleReadyForQuery(message: unknown): void {
+    if (this.#isRefused) return; // it came in the same packet
     if (this.#isAsked && !this.#isProven) this.#refuse("the database server did not prove that it knows the password");
     else super._handleReadyForQuery(message);
   }
 
   #refuse(reason: string): void {
+    this.#isRefused = true;
     this.connection.emit("error", new Error(reason));
     this.connection.stream.destroy();
   }

@@ -42,7 +42,7 @@ export async function authenticate(reader: PipeReader, startup: Startup, deps: A
   const proof = await exchange(reader, salt, keys?.scramIterations ?? mockIterations, deps);
   const match = route && findMatch(proof, route, deps.clock.wallMs());
   if (!match) throw authFailed(startup.user);
-  if (reader.buffered > 0) throw new GatewayError("protocol_violation", "received data before authentication was complete");
+  if (reader.buffered > 0) throw earlyData();
   const answer = concatBytes(encodeAuthenticationSaslData(12, proof.serverFinal(match.verifier)), encodeAuthenticationOk());
   return { identity: { projectId: route.projectId, credential: match.credential, databaseName: startup.database }, answer };
 }
@@ -104,6 +104,11 @@ function tryCredentials(proof: ScramProof, credentials: readonly Credential[], n
 
 function isPlainName(name: string): boolean {
   return /^tdb_[0-9a-f]{8}$/.test(name);
+}
+
+/** Of a client that has not been told yet whether it is in. */
+export function earlyData(): GatewayError {
+  return new GatewayError("protocol_violation", "received data before authentication was complete");
 }
 
 export function authFailed(user: string): GatewayError {

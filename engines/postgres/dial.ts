@@ -117,11 +117,13 @@ async function openPipe(deps: DialDeps, address: ClusterAddress, signal: AbortSi
   if (!address.tls) return pipe;
   const reader = new PipeReader(pipe, 16, signal);
   pipe.write(encodeSslRequest());
-  const answer = await reader.read(1);
-  // More than the one byte would be plaintext pretending to come from inside TLS.
-  if (answer[0] !== 0x53 || reader.detach().length > 0) {
+  try {
+    const answer = await reader.read(1);
+    // More than the one byte would be plaintext pretending to come from inside TLS.
+    if (answer[0] !== 0x53 || reader.detach().length > 0) throw new GatewayError("protocol_violation", "the database server does not accept TLS");
+  } catch (error) {
     pipe.destroy();
-    throw new GatewayError("protocol_violation", "the database server does not accept TLS");
+    throw error;
   }
   return pipe.startTlsClient(address.tls, signal);
 }

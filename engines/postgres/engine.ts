@@ -10,7 +10,7 @@ import { isLoopback } from "../../core/limit.ts";
 import type { LiveDatabases } from "../../core/live.ts";
 import type { Log } from "../../core/log.ts";
 import type { EngineName } from "../../core/model.ts";
-import type { PipeReader } from "../../core/pipe-reader.ts";
+import { PipeClosedError, type PipeReader } from "../../core/pipe-reader.ts";
 import type { Lease, Pool } from "../../core/pool.ts";
 import type { QueryLog } from "../../core/query-log.ts";
 import type { Secrets } from "../../core/secrets.ts";
@@ -18,7 +18,7 @@ import type { Traffic } from "../../core/wire-metrics.ts";
 import { answerForeign } from "../foreign/answer.ts";
 import { detectFirst } from "../foreign/first-bytes.ts";
 import type { ForeignHost } from "../foreign/host.ts";
-import { authenticate, printable } from "./authenticate.ts";
+import { authenticate, earlyData, printable } from "./authenticate.ts";
 import { encodeBackendKeyData, encodeReadyForQuery } from "./backend.ts";
 import type { PostgresBackend } from "./backend-session.ts";
 import { concatBytes } from "./bytes.ts";
@@ -109,6 +109,8 @@ export function createPostgresEngine(deps: PostgresEngineDeps): FullEngine<Postg
     },
 
     async lease(login, grant, signal, onAsk) {
+      signal.throwIfAborted();
+      if (login.client.isClosed) throw new PipeClosedError();
       const { credential, databaseName } = grant.identity;
       const { parameters } = login.startup;
       const request = { database: grant.target.database, role: credential.role, parameters, displayName: databaseName };
@@ -132,6 +134,7 @@ export function createPostgresEngine(deps: PostgresEngineDeps): FullEngine<Postg
     }),
 
     relay(login, grant, lease, cancelKey, sessionId) {
+      if (login.owed && login.reader.buffered > 0) throw earlyData();
       const backend = lease instanceof SharedBackend ? lease : lease.backend;
       const relay = new Relay({
         client: login.client,

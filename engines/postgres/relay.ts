@@ -43,6 +43,8 @@ export class Relay {
   #unsynced = false;
   /** Executes since the last Sync whose end was not seen: behind a Flush a statement runs although no ReadyForQuery is owed. */
   #executing = 0;
+  /** The client has asked for the answers of those: without a Flush or Sync PostgreSQL keeps them, and waits. */
+  #isFlushed = true;
   /** What the client sent while a cancel request is on its way: it must not be what the request hits. */
   #held: Uint8Array[] | undefined;
 
@@ -180,7 +182,7 @@ export class Relay {
     const slowMs = timeouts.slowReaderTimeoutMs ?? 0;
     if (slowMs > 0 && now - (this.#stalledSinceMs ?? now) > slowMs) this.terminate(slowReader(slowMs / 1000));
     if (this.#isOver) return;
-    if (!this.isBusy) {
+    if (!this.isBusy || (this.#replies.owed === 0 && !this.#isFlushed)) {
       // Until its Sync, a pipeline is a transaction too.
       const isInTransaction = this.#status !== transactionStatus.idle || this.#unsynced;
       const tooLong = idleTooLong(now - this.#activeAtMs, isInTransaction, timeouts);
@@ -203,11 +205,11 @@ export class Relay {
 
   #fromClient(incoming: Uint8Array): void {
     if (this.#isOver) return;
+    this.#activeAtMs = this.#deps.nowMs();
     if (this.#held) {
       this.#held.push(incoming);
       return;
     }
-    this.#activeAtMs = this.#deps.nowMs();
     this.#traffic.fromClients += incoming.length;
     this.#log?.chunk(incoming.length);
     const chunk = this.#clientCarry ? concatBytes(this.#clientCarry, incoming) : incoming;
@@ -272,6 +274,7 @@ export class Relay {
         this.#unsynced = true;
         if (!this.isBusy) this.#runningSinceMs = this.#deps.nowMs();
         this.#executing++;
+        this.#isFlushed = false;
         if (!this.#described) this.#trustsDescriptions = true;
         return this.#guard.readExecute(body) ?? forward;
       case F.Sync:
@@ -287,12 +290,12 @@ export class Relay {
         return stop;
       case F.CopyDone:
       case F.CopyFail:
-        this.#copyingIn = false;
-        return forward;
       case F.CopyData:
+        if (type !== F.CopyData) this.#copyingIn = false;
         return forward;
       default:
         this.#unsynced = true; // Describe, Close, Flush
+        if (type === F.Flush) this.#isFlushed = true;
         if (type === F.Describe && body[0] === describesPortal) this.#described = true;
         this.#guard.readOther(type, body);
         return forward;
@@ -308,6 +311,7 @@ export class Relay {
 
   #owe(kind: "query" | "sync" | "function", deeds?: QueryReading["deeds"]): void {
     if (!this.isBusy) this.#runningSinceMs = this.#deps.nowMs();
+    this.#isFlushed = true;
     if (deeds) this.#replies.pushQuery(deeds);
     else this.#replies.push(kind);
   }
@@ -343,7 +347,9 @@ export class Relay {
       if (this.#log && endsStatement[type] !== 0) this.#log.backend(type, chunk, at + 5, at + taken, !this.#override);
       const verdict =
         type === B.ReadyForQuery
-          ? this.#onReadyFrame(chunk[at + 5]!)
+          ? this.#override
+            ? this.#onOverriddenReady(this.#override, chunk[at + 5]!)
+            : this.#onReady(chunk[at + 5]!)
           : this.#onBackendFrame(type, isWhole && bodiesRead.has(type) ? chunk.subarray(at + 5, at + total) : undefined, total);
       const passes = verdict === forward || verdict === announce;
       if (verdict !== forward) {
@@ -401,9 +407,8 @@ export class Relay {
       case B.CopyInResponse:
         return this.#onCopyIn();
       case B.CopyOutResponse:
-        this.#rows.copyBegins(body?.[0] === 1, this.#guard.copyHasHeader);
-        return this.#deps.settings().allow_copy ? forward : this.#overrideStatement(copyRefusal());
       case B.CopyBothResponse:
+        if (type === B.CopyOutResponse) this.#rows.copyBegins(body?.[0] === 1, this.#guard.copyHasHeader);
         return this.#deps.settings().allow_copy ? forward : this.#overrideStatement(copyRefusal());
       default:
         return forward;
@@ -417,10 +422,6 @@ export class Relay {
     this.#timeout = undefined;
     this.#activeAtMs = this.#deps.nowMs();
     this.#runningSinceMs = this.#activeAtMs;
-  }
-
-  #onReadyFrame(status: number): Verdict {
-    return this.#override ? this.#onOverriddenReady(this.#override, status) : this.#onReady(status);
   }
 
   #onReady(status: number): Verdict {

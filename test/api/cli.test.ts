@@ -322,7 +322,9 @@ describe("tdb psql", () => {
     const { projectId } = cli.world;
     const tls = { PGSSLMODE: "verify-full", PGSSLROOTCERT: "/ca.pem" };
     const place = { PGHOST: "pg.example.com", PGPORT: "5432", PGDATABASE: "myapp_workspace", PGUSER: projectId };
-    expect(cli.programs).toEqual([{ command: "psql", args: ["-c", "SELECT 1"], env: { ...place, PGPASSWORD: "tdb_0123456789abcdef", ...tls } }]);
+    expect(cli.programs).toEqual([
+      { command: "psql", args: ["-c", "SELECT 1"], env: { ...place, PGPASSWORD: "tdb_0123456789abcdef", PGREQUIREAUTH: "scram-sha-256", ...tls } },
+    ]);
   });
 
   it.each([

@@ -1,6 +1,6 @@
 /** Launcher: bin/tdb.js starts the command line on this runtime and passes its exit code on. */
 import { spawnSync } from "node:child_process";
-import { existsSync, mkdtempSync, rmSync, statSync } from "node:fs";
+import { chmodSync, existsSync, mkdirSync, mkdtempSync, readdirSync, rmSync, statSync } from "node:fs";
 import * as nodeModule from "node:module";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
@@ -37,6 +37,20 @@ describe("bin/tdb.js", () => {
       expect(started, nowhere).toMatchObject({ status: 0, stderr: "" });
     }
     expect(existsSync(join(home, "tenantry"))).toBe(false);
+  });
+
+  it("keeps nothing where somebody else may write", () => {
+    const shared = mkdtempSync(join(tmpdir(), "tdb-shared-"));
+    mkdirSync(join(shared, "tenantry"));
+    chmodSync(join(shared, "tenantry"), 0o777);
+    const open = mkdtempSync(join(tmpdir(), "tdb-open-"));
+    chmodSync(open, 0o1777);
+    for (const caches of [shared, join(open, "caches")]) {
+      const env = { PATH: process.env.PATH, HOME: home, XDG_CACHE_HOME: caches };
+      expect(spawnSync(process.execPath, [launcher, "version"], { cwd: home, env, encoding: "utf8" })).toMatchObject({ status: 0, stderr: "" });
+    }
+    expect([readdirSync(join(shared, "tenantry")), readdirSync(open)]).toEqual([[], []]);
+    for (const folder of [shared, open]) rmSync(folder, { recursive: true });
   });
 
   it("survives a reader that stops reading", () => {

@@ -23,6 +23,7 @@ export function addPsqlCommand(program: Command, session: CliSession): void {
         PGDATABASE: database,
         PGUSER: user,
         PGPASSWORD: password,
+        PGREQUIREAUTH: "scram-sha-256", // libpq 16 and newer: never in clear to whoever asks
         ...(await tlsSettings(session, found.connection)),
       };
       const code = await session.host.run("psql", rest, env).catch((error: NodeJS.ErrnoException) => {

@@ -1,6 +1,7 @@
 /** A backend between clients and on its way in: login to the server, reset, idling. Proven clean, or closed. */
 import { describe, expect, it, vi } from "vitest";
-import { pipePair } from "../../../core/byte-pipe.ts";
+import { type BytePipe, pipePair } from "../../../core/byte-pipe.ts";
+import { GatewayError } from "../../../core/errors.ts";
 import type { BackendRequest } from "../../../core/pool.ts";
 import { readClientFirst, ScramServer } from "../../../core/scram.ts";
 import { toBase64 } from "../../../core/secrets.ts";
@@ -10,6 +11,7 @@ import { type Frame, header, int32, message, reply, settle, testCrypto } from ".
 import { atRest, makeCredential, projectId, secrets, World } from "./support/world.ts";
 
 const login = { user: projectId, database: "myapp__wayne", password: "tenant-pw" };
+const database = { clusterId: "main", name: "tdb_myappwayne", passwordGeneration: 1 };
 const unreachable = { severity: "FATAL", sqlstate: "08006", message: 'database server for "myapp__wayne" is not reachable' };
 
 /** A client that tried, and the world it tried in. */
@@ -43,9 +45,19 @@ async function scramServer(world: World, password: string, lie: (final: string) 
   };
 }
 
-describe("logging in to a server", () => {
-  const database = { clusterId: "main", name: "tdb_myappwayne", passwordGeneration: 1 };
+function dialOverTls(pipe: BytePipe, signal: AbortSignal) {
+  const dialer = createPostgresDialer({
+    secrets,
+    addressOf: () => ({ connect: { path: "/tmp/.s" }, tls: { servername: "db.example", verify: true } }),
+    connect: async () => pipe,
+    reassertPassword: async () => undefined,
+    sleep: async () => undefined,
+  });
+  const request = { database, role: "admin", displayName: "myapp__wayne", parameters: new Map() } as unknown as BackendRequest;
+  return dialer.dial(request, signal);
+}
 
+describe("logging in to a server", () => {
   it("proves the derived password by SCRAM", async () => {
     const world = await World.create();
     await scramServer(world, secrets.nativeRolePassword(database, "admin"));
@@ -79,19 +91,21 @@ describe("logging in to a server", () => {
     const startTls = vi.spyOn(near, "startTlsClient");
     far.sink = { data: () => void far.write(Buffer.concat([Buffer.from("S"), message("R", int32(0)), reply.ready()])), drain() {}, closed() {} };
     far.resume();
-    const dialer = createPostgresDialer({
-      secrets,
-      addressOf: () => ({ connect: { path: "/tmp/.s" }, tls: { servername: "db.example", verify: true } }),
-      connect: async () => near,
-      reassertPassword: async () => undefined,
-      sleep: async () => undefined,
-    });
-    const request = { database, role: "admin", displayName: "myapp__wayne", parameters: new Map() } as unknown as BackendRequest;
-    await expect(dialer.dial(request, new AbortController().signal)).rejects.toMatchObject({
+    await expect(dialOverTls(near, new AbortController().signal)).rejects.toMatchObject({
       kind: "backend_unreachable",
       details: { cause: { message: "the database server does not accept TLS" } },
     });
     expect(startTls).not.toHaveBeenCalled();
+    expect(near.isClosed).toBe(true);
+  });
+
+  it("leaves no connection open to a server that never answers the request for TLS", async () => {
+    const [near] = pipePair();
+    const giveUp = new AbortController();
+    const dialing = dialOverTls(near, giveUp.signal);
+    await settle();
+    giveUp.abort(new Error("the client has gone"));
+    await expect(dialing).rejects.toThrow();
     expect(near.isClosed).toBe(true);
   });
 
@@ -151,6 +165,23 @@ describe("logging in to a server", () => {
 });
 
 describe("a credential revoked while its client logs in", () => {
+  it("is not lent a backend once its session was ended, nor greeted", async () => {
+    const world = await World.create();
+    const first = await world.pair();
+    first.client.pipe.end(message("X", "")); // leaves an idle backend
+    await settle();
+    const before = [...world.server.last.queries];
+    const client = world.connect();
+    world.sessions.onIdentified = () => {
+      for (const session of world.sessions.list()) session.terminate(new GatewayError("shutdown", "terminating connection due to gateway shutdown"));
+    };
+    await client.login(login);
+    await settle();
+    expect([client.types, client.error?.sqlstate]).toEqual(["RRRRE", "57P01"]);
+    expect(world.server.last.queries).toEqual(before);
+    expect(world.counts()).toEqual(atRest);
+  });
+
   it("does not slip in, however long the client took", async () => {
     const world = await World.create();
     const client = world.connect();
@@ -186,6 +217,26 @@ describe("a credential revoked while its client logs in", () => {
     await settle();
     expect(client.error).toMatchObject({ sqlstate: "57P01", message: "terminating connection: the credential was revoked or has expired" });
     expect(world.counts()).toEqual(atRest);
+  });
+
+  it("ends its sessions within a second of the store's answering again, whoever else hears of nothing", async () => {
+    const world = await World.create();
+    const { client } = await world.pair();
+    world.routes.candidates = [];
+    world.routes.isUsableAway = true;
+    world.routes.announce({ projectId });
+    await settle();
+    world.clock.advance(1000);
+    await settle();
+    expect(client.isClosed).toBe(false);
+    world.routes.isUsableAway = false;
+    world.clock.advance(1000);
+    await settle();
+    expect(client.error).toMatchObject({ sqlstate: "57P01", message: "terminating connection: the credential was revoked or has expired" });
+    const { asked } = world.routes;
+    world.clock.advance(5000);
+    await settle();
+    expect(world.routes.asked).toBe(asked); // sure again
   });
 
   it("is told within its open session too, its statement cancelled", async () => {

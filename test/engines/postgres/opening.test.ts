@@ -113,7 +113,7 @@ describe("opening", () => {
     expect(world.server.connections).toHaveLength(0);
   });
 
-  it("runs what is sent between AuthenticationOk and ReadyForQuery once the session stands", async () => {
+  it("refuses what is sent while the session is made ready, before the client has been told that it is in", async () => {
     const world = await World.create();
     const client = world.connect();
     world.server.loginAnswer = (connection) => {
@@ -122,8 +122,9 @@ describe("opening", () => {
     };
     await client.login(login);
     await settle();
-    expect(client.types).toMatch(/KZCZ$/);
-    expect(world.server.last.queries).toEqual(["select 1"]);
+    expect(client.types).toBe("RRRRE");
+    expect(client.error).toMatchObject({ sqlstate: "08P01", message: "received data before authentication was complete" });
+    expect(world.server.last.queries).not.toContain("select 1");
   });
 
   it.each([

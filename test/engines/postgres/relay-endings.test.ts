@@ -350,6 +350,10 @@ describe("ending a session", () => {
     failed.backend.transaction = "E";
     await failed.client.say(serialize.query("select 1/0"));
     const pipeline = await open(serialize.parse({ text: "update t set a = 1" }), serialize.bind(), serialize.execute(), serialize.flush());
+    // PostgreSQL has carried it out and keeps the answer until it is asked for.
+    const unasked = await world.pair();
+    unasked.backend.isSilent = true;
+    await unasked.client.say(serialize.parse({ text: "lock table t" }), serialize.bind(), serialize.execute());
     world.clock.advance(4900);
     await inside.client.say(serialize.query("select 2"));
     world.clock.advance(300);
@@ -358,7 +362,7 @@ describe("ending a session", () => {
     world.clock.advance(5000);
     await settle();
     expect([idle, busy, inside].map(({ client }) => client.isClosed)).toEqual([false, false, true]);
-    for (const { client } of [inside, failed, pipeline]) {
+    for (const { client } of [inside, failed, pipeline, unasked]) {
       expect(client.error).toMatchObject({
         severity: "FATAL",
         sqlstate: "25P03",

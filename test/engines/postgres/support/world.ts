@@ -58,6 +58,8 @@ export class FakeRoutes implements RouteSource {
   /** Good ones that are too many to be tried. */
   untried: Credential[] = [];
   isAway = false;
+  /** Only `findUsable` fails. */
+  isUsableAway = false;
   away: Error = new Error("the store is away");
   asked = 0;
   readonly #listeners = new Set<(change: Change | undefined) => void>();
@@ -74,6 +76,7 @@ export class FakeRoutes implements RouteSource {
 
   async findUsable(_id: string, credentialIds: readonly string[]): Promise<ReadonlySet<string>> {
     this.#ask();
+    if (this.isUsableAway) throw this.away;
     const all = [...this.candidates, ...this.others, ...this.untried];
     return new Set(all.filter(({ id, revokedAt }) => revokedAt === undefined && credentialIds.includes(id)).map(({ id }) => id));
   }
