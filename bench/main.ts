@@ -67,6 +67,11 @@ async function main(argv: readonly string[]): Promise<number> {
     process.stdout.write(formatHelp(Object.keys(measurements)));
     return 0;
   }
+  if (options.docsFrom.length > 0) {
+    const sections = await readResults(options.docsFrom);
+    await writeDocs(sections, renderAll(sections));
+    return 0;
+  }
   await runProgram("pgbench", ["--version"]).catch(() => {
     throw new Error("pgbench is needed (Debian: apt install postgresql-contrib pgbouncer)");
   });
@@ -74,11 +79,25 @@ async function main(argv: readonly string[]): Promise<number> {
   const { sections, failed } = await measureAll(options);
   const minutes = ((performance.now() - startedMs) / 60_000).toFixed(1);
   process.stderr.write(`${minutes} minutes\n`);
-  const text = [renderAsks(sections), renderSections(sections)].filter((part) => part !== "").join("\n\n");
+  const text = renderAll(sections);
   process.stdout.write(`${text}\n`);
   const complete = failed.length === 0;
   await save({ ...options, docs: options.docs && complete }, sections, text);
   return complete ? 0 : 1;
+}
+
+function renderAll(sections: readonly Section[]): string {
+  return [renderAsks(sections), renderSections(sections)].filter((part) => part !== "").join("\n\n");
+}
+
+/** @throws Error for a file that a run has not written. */
+async function readResults(files: readonly string[]): Promise<Section[]> {
+  const byTitle = new Map<string, Section>();
+  for (const file of files) {
+    const { sections } = JSON.parse(await readFile(resolve(file), "utf8")) as Outcome;
+    for (const section of sections) byTitle.set(section.title, section);
+  }
+  return [...byTitle.values()];
 }
 
 async function measureAll(options: Options): Promise<Outcome> {
@@ -118,7 +137,7 @@ async function runMeasurements(context: Context, only: readonly string[]): Promi
     if (only.length > 0 && !only.includes(name)) continue;
     try {
       if (!sharesContenders) await context.stopContenders();
-      sections.push(await run(context));
+      sections.push(sayPoolMode(await run(context), context));
     } catch (error) {
       failed.push(name);
       context.say(`${name} failed: ${error instanceof Error ? error.message : String(error)}`);
@@ -127,12 +146,21 @@ async function runMeasurements(context: Context, only: readonly string[]): Promi
   return { sections, failed };
 }
 
+/** Runs of both modes may end up in one table of asks. */
+function sayPoolMode(section: Section, { poolMode }: Context): Section {
+  if (poolMode === "session") return section;
+  return { ...section, asks: section.asks.map((each) => ({ ...each, what: `${each.what}; ${poolMode} pooling` })) };
+}
+
 async function save(options: Options, sections: readonly Section[], text: string): Promise<void> {
   const file = resolve(options.out);
   await mkdir(dirname(file), { recursive: true });
   const about = { date: new Date().toISOString(), cores: availableParallelism(), quick: options.quick, runtimes: options.runtimes };
   await writeFile(file, `${JSON.stringify({ ...about, sections }, null, 2)}\n`);
-  if (!options.docs) return;
+  if (options.docs) await writeDocs(sections, text);
+}
+
+async function writeDocs(sections: readonly Section[], text: string): Promise<void> {
   const plots = join(root, "docs/performance");
   await mkdir(plots, { recursive: true });
   for (const plot of sections.flatMap((section) => section.plots ?? [])) await writeFile(join(plots, `${plot.file}.svg`), renderSvg(plot));

@@ -23,6 +23,8 @@ export interface Options {
   readonly out: string;
   /** Puts the tables into docs/performance.md. */
   readonly docs: boolean;
+  /** Results of earlier runs to put there instead of measuring; of two with the same title the later one counts. */
+  readonly docsFrom: readonly string[];
 }
 
 export const defaultOut = "bench/results/latest.json";
@@ -38,6 +40,7 @@ export function parseOptions(argv: readonly string[], measurements: readonly str
       runtimes: { type: "string", default: runtimes.join(",") },
       out: { type: "string", default: defaultOut },
       docs: { type: "boolean", default: false },
+      "docs-from": { type: "string", multiple: true, default: [] },
       fleet: { type: "string" },
       crowd: { type: "string" },
       rounds: { type: "string" },
@@ -49,7 +52,7 @@ export function parseOptions(argv: readonly string[], measurements: readonly str
   const poolMode = pick("--pool-mode", values["pool-mode"], poolModes)[0];
   if (poolMode === undefined) throw new Error(`--pool-mode: say ${poolModes.join(" or ")}`);
   return {
-    ...{ quick: values.quick, help: values.help, out: values.out, docs: values.docs },
+    ...{ quick: values.quick, help: values.help, out: values.out, docs: values.docs, docsFrom: values["docs-from"] },
     ...{ fleet: readCount("--fleet", values.fleet), rounds: readCount("--rounds", values.rounds), crowd: readCrowd(values.crowd) },
     ...{ poolMode, pgbouncerBin: values["pgbouncer-bin"], pgbouncerTcp: values["pgbouncer-tcp"] },
     only: pick("--only", values.only.join(","), measurements),
@@ -94,5 +97,6 @@ export function formatHelp(measurements: readonly string[]): string {
   --crowd T,C,B        tenants, clients and backends of tenants-many: 1000,10000,100, or 50,500,10 with --quick
   --out FILE           every sample as JSON, by default ${defaultOut}
   --docs               puts the tables into docs/performance.md
+  --docs-from FILE     puts the results of earlier runs there, without measuring; may be given again and again
 `;
 }

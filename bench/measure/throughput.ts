@@ -43,7 +43,7 @@ export async function measureThroughput(context: Context): Promise<Section> {
     asks: Object.keys(wanted).flatMap((runtime) => [false, true].flatMap((tls) => asks(cells, runtime, tls))),
     samples: cells,
     plots: [false, true].map((tls) => ({
-      file: tls ? "throughput-tls" : "throughput",
+      file: `throughput${tls ? "-tls" : ""}${context.poolMode === "transaction" ? "-transaction" : ""}`,
       title: `Transactions per second of PgBouncer's, ${tls ? "TLS" : "in clear"}, ${context.poolMode} pooling`,
       unit: "×",
       groups: cells

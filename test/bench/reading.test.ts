@@ -114,7 +114,11 @@ describe("options", () => {
   });
 
   it("take the number of rounds, the way of pooling and another PgBouncer", () => {
-    expect(parseOptions([], known)).toMatchObject({ rounds: undefined, poolMode: "session", pgbouncerBin: undefined });
+    expect(parseOptions([], known)).toMatchObject({ rounds: undefined, poolMode: "session", pgbouncerBin: undefined, docsFrom: [] });
+    expect(parseOptions(["--docs-from", "a.json", "--docs-from", "b.json", "--pgbouncer-tcp"], known)).toMatchObject({
+      docsFrom: ["a.json", "b.json"],
+      pgbouncerTcp: true,
+    });
     expect(parseOptions(["--rounds", "2", "--pool-mode", "transaction", "--pgbouncer-bin", "/opt/pgbouncer"], known)).toMatchObject({
       rounds: 2,
       poolMode: "transaction",
