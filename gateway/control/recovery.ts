@@ -139,9 +139,28 @@ async function dropLeftOver(context: ControlContext): Promise<void> {
   await dropDatabases(context, rows.map(physicalOf));
 }
 
-/** Where a cluster could not be reached when a tenant was suspended, thrown away or given another database. */
+/** Doors that were not as they should be at the last sweep. */
+const wrongDoors = new WeakMap<ControlContext, ReadonlySet<string>>();
+
+/**
+ * Where a cluster could not be reached when a tenant was suspended, thrown away or given another database. Only what was so at the sweep before,
+ * too: a tenant that is being resumed is open a moment before it is ready, and must not be shut behind its back.
+ */
 async function reconcileConnectable(context: ControlContext): Promise<void> {
-  const rows = await context.store.db
+  const rows = await findWrongDoors(context);
+  const seen = wrongDoors.get(context);
+  wrongDoors.set(context, new Set(rows.map((row) => row.name)));
+  for (const row of rows) {
+    if (!seen?.has(row.name)) continue;
+    await setConnectable(context, [physicalOf(row)], !row.connectable);
+    // Its tenant may have changed meanwhile.
+    const now = (await findWrongDoors(context)).find((each) => each.name === row.name);
+    if (now) await setConnectable(context, [physicalOf(now)], !now.connectable);
+  }
+}
+
+async function findWrongDoors(context: ControlContext) {
+  return await context.store.db
     .selectFrom("tenant_databases as td")
     .innerJoin("tenants as t", (join) => join.onRef("t.project_id", "=", "td.project_id").onRef("t.id", "=", "td.tenant_id"))
     .innerJoin("databases as d", "d.name", "td.database_name")
@@ -155,7 +174,6 @@ async function reconcileConnectable(context: ControlContext): Promise<void> {
       ]),
     )
     .execute();
-  for (const row of rows) await setConnectable(context, [physicalOf(row)], !row.connectable);
 }
 
 async function purgeTrash(context: ControlContext): Promise<void> {

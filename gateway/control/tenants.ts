@@ -56,6 +56,7 @@ export async function resumeTenant(context: ControlContext, projectId: string, t
     await trx.updateTable("tenants").set({ state: "ready" }).where("project_id", "=", projectId).where("id", "=", tenantId).execute();
     await notifyChange(trx, { projectId, tenantId });
   });
+  await openAgain(context, databasesOf(tenant));
   return await findTenant(context.store.db, projectId, tenantId);
 }
 
@@ -93,7 +94,9 @@ export async function restoreTenant(context: ControlContext, projectId: string, 
     await notifyChange(trx, { projectId, tenantId });
   });
   const restored = await findTenant(context.store.db, projectId, tenantId);
-  return restored.state === "suspended" ? await shut(context, projectId, tenantId) : restored;
+  if (restored.state === "suspended") return await shut(context, projectId, tenantId);
+  await openAgain(context, databasesOf(tenant));
+  return restored;
 }
 
 function notInTrash(tenantId: string): GatewayError {
@@ -183,6 +186,19 @@ async function shut(context: ControlContext, projectId: string, tenantId: string
     });
   }
   return tenant;
+}
+
+/** What whoever suspended the tenant before, or the sweep, has shut since it was opened. */
+async function openAgain(context: ControlContext, databases: readonly PhysicalDatabase[]): Promise<void> {
+  const names = databases.map(({ name }) => name);
+  if (names.length === 0) return;
+  const shut = await context.store.db.selectFrom("databases").select("name").where("name", "in", names).where("connectable", "=", false).execute();
+  const isShut = new Set(shut.map(({ name }) => name));
+  await setConnectable(
+    context,
+    databases.filter(({ name }) => isShut.has(name)),
+    true,
+  );
 }
 
 /** Opens or shuts databases on their cluster and remembers that it did. */

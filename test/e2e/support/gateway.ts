@@ -164,7 +164,8 @@ export function collect(child: ChildProcess, input?: string): Promise<Finished> 
   child.stderr?.on("data", (chunk) => {
     stderr += chunk;
   });
-  if (child.stdin) child.stdin.end(input ?? "");
+  child.stdin?.on("error", () => undefined); // one that ends before it has read: its exit code tells
+  child.stdin?.end(input ?? "");
   return new Promise((done, failed) => {
     child.on("error", failed);
     child.on("close", (code) => done({ code, stdout, stderr }));

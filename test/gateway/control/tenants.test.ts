@@ -274,8 +274,35 @@ describe("tenants: states", () => {
     world().admin.trapNext("setConnectable", crash);
     expect((await plane.suspendTenant(project.id, "acme")).state).toBe("suspended");
     expect(world().admin.databases.get(name)?.connectable).toBe(true);
+    await plane.sweep(); // as in the middle of a resumption, which opens before it tells: not shut behind its back
+    expect(world().admin.databases.get(name)?.connectable).toBe(true);
     await plane.sweep();
     expect(world().admin.databases.get(name)?.connectable).toBe(false);
+  });
+
+  test("a door that is shut while its tenant is being resumed is opened again", async () => {
+    const plane = await world().start();
+    const { project } = await makeProject(plane);
+    await makeWorkspace(world(), plane, project.id, "myapp", 1);
+    const made = await makeTenant(plane, project.id, "acme", "myapp");
+    const { name } = made.tenant.databases[0]!.database!;
+    await plane.suspendTenant(project.id, "acme");
+    const { admin, control } = world();
+    const open = admin.setConnectable.bind(admin);
+    const asked: boolean[] = [];
+    admin.setConnectable = (database, allowed) => {
+      asked.push(allowed);
+      return open(database, allowed);
+    };
+    // Whoever else is at it comes just before the tenant is ready.
+    await control.query(`create function tenantry.shut() returns trigger language plpgsql as
+      $$ begin update tenantry.databases set connectable = false where name = '${name}'; return new; end $$`);
+    await control.query("create trigger shut before update on tenantry.tenants for each row execute function tenantry.shut()");
+    expect((await plane.resumeTenant(project.id, "acme")).state).toBe("ready");
+    expect(asked).toEqual([true, true]);
+    expect(await control.query("select connectable from tenantry.databases where name = $1", [name])).toEqual([{ connectable: true }]);
+    await control.query("drop function tenantry.shut cascade");
+    admin.setConnectable = open;
   });
 
   test("trash is kept seven days and then gone", async () => {
