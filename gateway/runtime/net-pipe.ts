@@ -64,7 +64,7 @@ export class NetPipe implements BytePipe {
 
   /** Called by the socket with each chunk, in order. */
   receive(chunk: Uint8Array): void {
-    noteChunk(chunk.length);
+    noteChunk(chunk);
     if (!this.#ending) this.sink?.data(chunk);
   }
 
