@@ -5,7 +5,6 @@ import { callerOf } from "../caller.ts";
 import { endpoint, queryBodyBytes } from "../endpoint.ts";
 import { answer, created, ok, paging } from "../envelope.ts";
 import { pageOf } from "../page-of.ts";
-import { assertCoversBlueprint } from "../policy.ts";
 import { presentAnswer, presentVersion, presentWorkspace, readPage } from "../present.ts";
 import {
   BlueprintVersion,
@@ -63,19 +62,18 @@ const CreateBody = z
   .openapi("NewWorkspace");
 
 const create = endpoint(
-  { policy: { who: "W", role: "admin" } },
+  { policy: { who: "P", role: "admin" } },
   {
     method: "post",
     path: "/workspaces",
     tags,
     summary: "Make a workspace",
-    description: "In `tenant` mode a blueprint of the same name comes with it. A workspace-scoped key may only make a workspace its scope names.",
+    description: "In `tenant` mode a blueprint of the same name comes with it.",
     request: { body: { required: true, content: { "application/json": { schema: CreateBody } } } },
     responses: { 201: answer(201, "The workspace", { ...workspaceFields, blueprint: z.string().nullable().openapi({ example: "myapp" }) }) },
   },
   async (c) => {
     const { name, database, mode, redirect_to } = c.req.valid("json");
-    assertCoversBlueprint(c.var.access.scope, name);
     const made = await c.var.api.control.createWorkspace(c.var.access.projectId, { name, engine: database, mode, redirectTo: redirect_to });
     return created(c, { ...presentWorkspace(c.var.api.info, made), blueprint: made.mode === "tenant" ? made.name : null });
   },
