@@ -1,7 +1,8 @@
 /** What telling refused clients may cost: TLS handshakes of one address only to be refused inside them, so many a minute. */
-import type { BytePipe, PeerAddress, PipeSink, TlsInfo } from "./byte-pipe.ts";
+import type { BytePipe } from "./byte-pipe.ts";
 import type { Clock } from "./clock.ts";
 import { PipeClosedError } from "./pipe-reader.ts";
+import { WrappedPipe } from "./wrapped-pipe.ts";
 
 /** Addresses remembered; one forgotten early gets its budget anew. */
 const maxAddresses = 10_000;
@@ -67,65 +68,20 @@ export class ReplyBudget {
 }
 
 /** A connection that is not worth a TLS handshake any more: what its client says in clear is still read and answered. */
-export class PlainOnlyPipe implements BytePipe {
-  readonly #inner: BytePipe;
+export class PlainOnlyPipe extends WrappedPipe {
   readonly #budget: ReplyBudget;
 
   constructor(inner: BytePipe, budget: ReplyBudget) {
-    this.#inner = inner;
+    super(inner);
     this.#budget = budget;
-  }
-
-  get sink(): PipeSink | undefined {
-    return this.#inner.sink;
-  }
-
-  set sink(sink: PipeSink | undefined) {
-    this.#inner.sink = sink;
-  }
-
-  get peer(): PeerAddress {
-    return this.#inner.peer;
-  }
-
-  get tls(): TlsInfo | undefined {
-    return this.#inner.tls;
-  }
-
-  get isClosed(): boolean {
-    return this.#inner.isClosed;
-  }
-
-  write(chunk: Uint8Array): boolean {
-    return this.#inner.write(chunk);
-  }
-
-  pause(): void {
-    this.#inner.pause();
-  }
-
-  resume(): void {
-    this.#inner.resume();
-  }
-
-  end(last?: Uint8Array, lingerMs?: number): void {
-    this.#inner.end(last, lingerMs);
-  }
-
-  destroy(): void {
-    this.#inner.destroy();
   }
 
   async startTls(_context: unknown, _received: Uint8Array | undefined, signal: AbortSignal): Promise<BytePipe> {
     try {
       await this.#budget.hold(signal);
     } finally {
-      this.#inner.destroy();
+      this.inner.destroy();
     }
     throw new PipeClosedError();
-  }
-
-  async startTlsClient(): Promise<BytePipe> {
-    throw new Error("this pipe is a client's");
   }
 }

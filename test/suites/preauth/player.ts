@@ -1,7 +1,8 @@
 /** Plays one input before login against the whole data path in memory: PROXY header, TLS boundary, start-up, SASL, cancel. Says what must never be. */
-import type { BytePipe, PeerAddress, PipeSink, TlsInfo, TlsServerContext } from "../../../core/byte-pipe.ts";
+import type { BytePipe, TlsInfo, TlsServerContext } from "../../../core/byte-pipe.ts";
 import { pipePair } from "../../../core/byte-pipe.ts";
 import { runSession } from "../../../core/session.ts";
+import { WrappedPipe } from "../../../core/wrapped-pipe.ts";
 import { createPostgresEngine } from "../../../engines/postgres/engine.ts";
 import { ProxyDoor } from "../../../gateway/proxy-door.ts";
 import { ScriptedClient } from "../../engines/postgres/support/client.ts";
@@ -19,53 +20,27 @@ const mostAnswerBytes = 16 * 1024;
 const mostCpuMs = 1000;
 
 /** Encryption made believe: what is written behind the handshake arrives as it is, and the pipe says that it is encrypted. */
-class PretendedTls implements BytePipe {
-  readonly peer: PeerAddress;
-  readonly tls: TlsInfo | undefined;
-  readonly #inner: BytePipe;
+class PretendedTls extends WrappedPipe {
   readonly #alpn: string;
+  readonly #info: TlsInfo | undefined;
 
-  constructor(inner: BytePipe, alpn: string, tlsInfo?: TlsInfo) {
-    this.#inner = inner;
+  constructor(inner: BytePipe, alpn: string, info?: TlsInfo) {
+    super(inner);
     this.#alpn = alpn;
-    this.peer = inner.peer;
-    this.tls = tlsInfo;
+    this.#info = info;
   }
 
-  get sink(): PipeSink | undefined {
-    return this.#inner.sink;
+  override get tls(): TlsInfo | undefined {
+    return this.#info;
   }
-  set sink(sink: PipeSink | undefined) {
-    this.#inner.sink = sink;
-  }
-  get isClosed(): boolean {
-    return this.#inner.isClosed;
-  }
-  write(chunk: Uint8Array): boolean {
-    return this.#inner.write(chunk);
-  }
-  pause(): void {
-    this.#inner.pause();
-  }
-  resume(): void {
-    this.#inner.resume();
-  }
-  end(last?: Uint8Array, lingerMs?: number): void {
-    this.#inner.end(last, lingerMs);
-  }
-  destroy(): void {
-    this.#inner.destroy();
-  }
+
   async startTls(_context: TlsServerContext, received: Uint8Array | undefined): Promise<BytePipe> {
     if (received && received.length > 3 && received[3] === 0xee) {
-      this.#inner.destroy();
+      this.inner.destroy();
       throw new Error("handshake failure");
     }
-    this.#inner.sink = undefined;
-    return new PretendedTls(this.#inner, this.#alpn, { version: "TLSv1.3", alpn: this.#alpn, serverEndPoint: Buffer.alloc(32, 9) });
-  }
-  async startTlsClient(): Promise<BytePipe> {
-    throw new Error("not a client");
+    this.inner.sink = undefined;
+    return new PretendedTls(this.inner, this.#alpn, { version: "TLSv1.3", alpn: this.#alpn, serverEndPoint: Buffer.alloc(32, 9) });
   }
 }
 
