@@ -1,13 +1,14 @@
 /** Imports under kill -9 of the gateway at any moment: started again, each ends with every row in its tenant's database once, and nothing left behind. */
 import { writeFile } from "node:fs/promises";
 import { join } from "node:path";
-import pg from "pg";
+import type pg from "pg";
 import { afterAll, afterEach, beforeAll, describe, expect, it } from "vitest";
-import { type Door, openDoor } from "../gateway/imports/door.ts";
+import type { Door } from "../gateway/imports/door.ts";
 import { fillShop, sharedSchema } from "../gateway/imports/shop.ts";
 import { startTestPostgres, type TestPostgres } from "../support/postgres.ts";
 import { makeApi } from "./support/api.ts";
 import { type GatewayProcess, makeDataDir, removeDataDir, startGateway } from "./support/gateway.ts";
+import { openSource } from "./support/import-source.ts";
 import { openNativeServer } from "./support/native.ts";
 import { until } from "./support/until.ts";
 
@@ -31,13 +32,7 @@ beforeAll(async () => {
   dataDir = await makeDataDir();
   await writeFile(join(dataDir, "../tenantry.json"), JSON.stringify({ import: { allow_addresses: ["127.0.0.1"] }, api: { rate_per_s: 1_000_000 } }));
   [gateway, server] = await Promise.all([start(), startTestPostgres()]);
-  const { socketDir: host, port, user, password } = server.target;
-  door = await openDoor(join(host!, `.s.PGSQL.${port}`));
-  const admin = await server.dialer.asAdmin(server.clusterId);
-  await admin.query("CREATE DATABASE shared");
-  await admin.close();
-  source = new pg.Client({ host, port, user, password, database: "shared" } as pg.ClientConfig);
-  await source.connect();
+  [door, source] = await openSource(server);
   await source.query(`${sharedSchema}${fillShop(tenants, customersEach)} INSERT INTO customers (tenant_id, name) VALUES (NULL, 'nobody''s');`);
 }, 180_000);
 afterAll(async () => {

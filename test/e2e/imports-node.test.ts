@@ -1,14 +1,15 @@
 /** Moving in from a shared database through a whole gateway, over the API and by the command line, with a user at the source that may only read. */
 import { writeFile } from "node:fs/promises";
 import { join } from "node:path";
-import pg from "pg";
+import type pg from "pg";
 import { afterAll, beforeAll, describe, expect, it } from "vitest";
-import { type Door, openDoor } from "../gateway/imports/door.ts";
+import type { Door } from "../gateway/imports/door.ts";
 import { startTestPostgres, type TestPostgres } from "../support/postgres.ts";
 import { type Api, makeApi } from "./support/api.ts";
 import { tdbHere } from "./support/cli.ts";
 import { connect, parseTarget, psql, type Target } from "./support/clients.ts";
 import { type Finished, type GatewayProcess, makeDataDir, startGateway } from "./support/gateway.ts";
+import { openSource } from "./support/import-source.ts";
 import { until } from "./support/until.ts";
 
 const shared = `
@@ -40,13 +41,7 @@ beforeAll(async () => {
   const config = join(dataDir, "../tenantry.json");
   await writeFile(config, JSON.stringify({ import: { allow_addresses: ["127.0.0.1"] }, api: { rate_per_s: 1_000_000 } }));
   [gateway, server] = await Promise.all([startGateway({ runtime: "node", dataDir, args: ["--config", config] }), startTestPostgres()]);
-  const { socketDir: host, port, user, password } = server.target;
-  door = await openDoor(join(host!, `.s.PGSQL.${port}`));
-  const admin = await server.dialer.asAdmin(server.clusterId);
-  await admin.query("CREATE DATABASE shared");
-  await admin.close();
-  source = new pg.Client({ host, port, user, password, database: "shared" } as pg.ClientConfig);
-  await source.connect();
+  [door, source] = await openSource(server);
   await source.query(shared);
   api = makeApi(gateway.credentials.api_url, gateway.credentials.api_key);
   expect((await api("POST", "/workspaces", { name: "shop" })).status).toBe(201);
