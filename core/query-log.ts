@@ -1,5 +1,6 @@
 /** The query log between the wire and the store: what one statement came to, what is kept of it, and a buffer that is never waited for. */
 import type { Clock } from "./clock.ts";
+import type { DatabaseSettings } from "./model.ts";
 
 /** Who runs the statements of one session, and where. */
 export interface StatementOrigin {
@@ -137,6 +138,39 @@ class DatabaseJournal {
   }
 }
 
+/** What counts as slow. */
+export type SlowThreshold = Pick<DatabaseSettings, "slow_query_ms">;
+
+class SessionJournal implements StatementJournal {
+  readonly #log: QueryLog;
+  readonly #origin: StatementOrigin;
+  readonly #database: DatabaseJournal;
+  readonly #settings: () => SlowThreshold;
+
+  constructor(log: QueryLog, origin: StatementOrigin, database: DatabaseJournal, settings: () => SlowThreshold) {
+    this.#log = log;
+    this.#origin = origin;
+    this.#database = database;
+    this.#settings = settings;
+  }
+
+  get wantsText(): boolean {
+    return this.#log.wantsText;
+  }
+
+  nowMs(): number {
+    return this.#log.nowMs();
+  }
+
+  ended(statement: EndedStatement): void {
+    this.#log.ended(this.#origin, this.#database, statement, this.#settings().slow_query_ms);
+  }
+
+  close(): void {
+    this.#database.sessions--;
+  }
+}
+
 export interface DatabaseUsage {
   readonly origin: DatabaseOrigin;
   readonly usage: Usage;
@@ -175,21 +209,19 @@ export class QueryLog {
     return { ...this.#totals, errorsByClass: this.#errorsByClass, kept: this.#kept, waiting: this.#waiting.length };
   }
 
-  /** The journal of one session. `slowMs`: what counts as slow now. */
-  open(origin: StatementOrigin, slowMs: () => number): StatementJournal {
+  /** The journal of one session. `settings`: those in force now. */
+  open(origin: StatementOrigin, settings: () => SlowThreshold): StatementJournal {
     const database = this.#journalOf(origin);
     database.sessions++;
-    const wantsText = () => this.#options.enabled;
-    return {
-      get wantsText() {
-        return wantsText();
-      },
-      nowMs: () => this.#clock.nowMs(),
-      ended: (statement) => this.#ended(origin, database, statement, slowMs()),
-      close: () => {
-        database.sessions--;
-      },
-    };
+    return new SessionJournal(this, origin, database, settings);
+  }
+
+  get wantsText(): boolean {
+    return this.#options.enabled;
+  }
+
+  nowMs(): number {
+    return this.#clock.nowMs();
   }
 
   /** Up to `limit` records, oldest first. They are the caller's from now on. */
@@ -238,7 +270,8 @@ export class QueryLog {
     return made;
   }
 
-  #ended(origin: StatementOrigin, database: DatabaseJournal, statement: EndedStatement, slowMs: number): void {
+  /** A statement of one of the sessions is over. */
+  ended(origin: StatementOrigin, database: DatabaseJournal, statement: EndedStatement, slowMs: number): void {
     const durationMs = statement.endedMs - statement.startedMs;
     const isSlow = durationMs >= slowMs;
     count(database.usage, statement, durationMs, isSlow);

@@ -41,7 +41,8 @@ export class Session implements Cancellable, LiveSession {
   readonly address: string;
   readonly openedAtMs: number;
   readonly #registry: SessionRegistry;
-  readonly #abort = new AbortController();
+  /** Until the relay has started. */
+  #abort: AbortController | undefined = new AbortController();
   #user = "";
   #database = "";
   #identity: Identity | undefined;
@@ -63,6 +64,7 @@ export class Session implements Cancellable, LiveSession {
 
   /** Aborted with a GatewayError when the session must end before the relay has started. */
   get signal(): AbortSignal {
+    this.#abort ??= new AbortController();
     return this.#abort.signal;
   }
 
@@ -128,6 +130,7 @@ export class Session implements Cancellable, LiveSession {
 
   started(relay: RunningRelay): void {
     this.#relay = relay;
+    this.#abort = undefined;
     if (this.#ending) relay.terminate(this.#ending);
     else if (this.#leaving) relay.drain(this.#leaving);
   }
@@ -144,7 +147,7 @@ export class Session implements Cancellable, LiveSession {
   terminate(error: GatewayError): void {
     this.#ending ??= error;
     if (this.#relay) this.#relay.terminate(error);
-    else this.#abort.abort(error);
+    else this.#abort?.abort(error);
   }
 
   /** Between transactions. One that is still logging in leaves when it has: it need not be refused. */

@@ -6,10 +6,10 @@ import type { Bans } from "./ban.ts";
 import type { BytePipe } from "./byte-pipe.ts";
 import type { CancelKey, Cancels } from "./cancel.ts";
 import type { Clock } from "./clock.ts";
-import type { EngineLease, FullEngine, LoginRequest } from "./engine.ts";
+import type { EngineLease, FullEngine, LoginRequest, RunningRelay } from "./engine.ts";
 import { GatewayError } from "./errors.ts";
 import type { Grant } from "./identity.ts";
-import type { Gate } from "./limit.ts";
+import type { Admission, Gate } from "./limit.ts";
 import type { Log } from "./log.ts";
 import { PipeClosedError } from "./pipe-reader.ts";
 import type { Session, SessionRegistry } from "./session-registry.ts";
@@ -32,15 +32,49 @@ export async function runSession<Login extends LoginRequest, Lease extends Engin
   deps: SessionDeps,
 ): Promise<void> {
   const admission = deps.gate.admit(socket.peer.address);
-  const session = deps.sessions.open(socket.peer.address);
-  const { signal } = session;
-  let client = admission.pipe(socket);
-  let login: Login | undefined;
-  let grant: Grant | undefined;
-  let lease: Lease | undefined;
-  let cancelKey: CancelKey | undefined;
+  const held: Held = { admission, session: deps.sessions.open(socket.peer.address), grant: undefined, lease: undefined, cancelKey: undefined };
   let reusable = false;
-  const trace = deps.tracer?.begin(`${engine.name} login`, { "tenantry.session_id": session.id, "client.address": socket.peer.address });
+  try {
+    // A function of its own, so that what a login needs is not kept for as long as the session lasts.
+    const relay = await logIn(admission.pipe(socket), engine, held, deps);
+    if (!relay) return;
+    const end = await relay.ended;
+    reusable = end.reusable;
+    if (end.error) deps.log.write(end.error.refusal.log, "session ended", { ...held.session.logFields(), reason: end.error.message });
+  } finally {
+    letGo(held, reusable, deps);
+  }
+}
+
+/** What a session has taken and gives back at its end. */
+interface Held {
+  readonly admission: Admission;
+  readonly session: Session;
+  grant: Grant | undefined;
+  lease: EngineLease | undefined;
+  cancelKey: CancelKey | undefined;
+}
+
+function letGo({ admission, session, grant, lease, cancelKey }: Held, reusable: boolean, { cancels }: SessionDeps): void {
+  if (cancelKey) cancels.unregister(cancelKey);
+  lease?.release(reusable);
+  session.close();
+  grant?.release();
+  admission.release();
+}
+
+/** From the first byte to the first ReadyForQuery. @returns undefined when there is no session: the client has been told, and its connection is closed. */
+async function logIn<Login extends LoginRequest, Lease extends EngineLease>(
+  socket: BytePipe,
+  engine: FullEngine<Login, Lease>,
+  held: Held,
+  deps: SessionDeps,
+): Promise<RunningRelay | undefined> {
+  const { admission, session } = held;
+  const { signal } = session;
+  let client = socket;
+  let login: Login | undefined;
+  const trace = deps.tracer?.begin(`${engine.name} login`, { "tenantry.session_id": session.id, "client.address": session.address });
   try {
     let step = trace?.begin("open");
     const opened = await engine.open(client, signal, (pipe) => {
@@ -52,7 +86,7 @@ export async function runSession<Login extends LoginRequest, Lease extends Engin
       if (isAllowed || !client.tls) admission.refund();
       if (isAllowed) client.end();
       else client.destroy();
-      return;
+      return undefined;
     }
     login = opened;
     client = login.client;
@@ -68,33 +102,28 @@ export async function runSession<Login extends LoginRequest, Lease extends Engin
     deps.bans.recordSuccess(admission.addressKey);
     session.identify(engine.name, identity);
     step?.end();
-    grant = await engine.authorize(login, identity, signal);
+    const grant = await engine.authorize(login, identity, signal);
+    held.grant = grant;
     session.authorized(grant);
     const askedAtMs = deps.clock.nowMs();
     step = trace?.begin("lease");
-    lease = await engine.lease(login, grant, signal, (asked) => session.asked(asked));
+    const lease = await engine.lease(login, grant, signal, (asked) => session.asked(asked));
+    held.lease = lease;
     deps.sessions.metrics.waits.observe((deps.clock.nowMs() - askedAtMs) / 1000);
-    cancelKey = deps.cancels.register(session, engine.cancelKeyShape(login, lease));
-    const relay = engine.relay(login, grant, lease, cancelKey, session.id);
+    held.cancelKey = deps.cancels.register(session, engine.cancelKeyShape(login, lease));
+    const relay = engine.relay(login, grant, lease, held.cancelKey, session.id);
     session.started(relay);
     deps.sessions.metrics.loginEnded(engine.name, "ok");
     deps.sessions.metrics.connects.observe((deps.clock.nowMs() - session.openedAtMs) / 1000);
-    trace?.end();
-    const end = await relay.ended;
-    reusable = end.reusable;
-    if (end.error) deps.log.write(end.error.refusal.log, "session ended", { ...session.logFields(), reason: end.error.message });
+    return relay;
   } catch (error) {
     trace?.end(error instanceof GatewayError ? error.kind : error instanceof PipeClosedError ? "client_left" : "internal_error");
     // Counted before it is told, so that whoever has been told of it finds it counted.
     if (!admission.exempt && error instanceof GatewayError && error.kind === "auth_failed") await countFailure(admission.addressKey, deps);
     refuse({ client, engine, login }, error, session, deps);
+    return undefined;
   } finally {
     trace?.end();
-    if (cancelKey) deps.cancels.unregister(cancelKey);
-    lease?.release(reusable);
-    session.close();
-    grant?.release();
-    admission.release();
   }
 }
 

@@ -7,9 +7,9 @@ import type { CancelCall, FullEngine, LoginRequest } from "../../core/engine.ts"
 import { GatewayError } from "../../core/errors.ts";
 import type { Grant } from "../../core/identity.ts";
 import { isLoopback } from "../../core/limit.ts";
-import type { LiveDatabases } from "../../core/live.ts";
+import type { LiveDatabase, LiveDatabases } from "../../core/live.ts";
 import type { Log } from "../../core/log.ts";
-import type { EngineName } from "../../core/model.ts";
+import type { DatabaseSettings, EngineName } from "../../core/model.ts";
 import { PipeClosedError, type PipeReader } from "../../core/pipe-reader.ts";
 import type { Lease, Pool } from "../../core/pool.ts";
 import type { QueryLog } from "../../core/query-log.ts";
@@ -72,6 +72,7 @@ type PostgresLease = Lease<PostgresBackend> | SharedBackend;
 
 export function createPostgresEngine(deps: PostgresEngineDeps): FullEngine<PostgresLogin, PostgresLease> {
   const reports = new ParameterReports();
+  const digest = (data: Uint8Array) => deps.secrets.crypto.sha256(data);
   return {
     name: "PostgreSQL",
 
@@ -114,8 +115,8 @@ export function createPostgresEngine(deps: PostgresEngineDeps): FullEngine<Postg
       const { credential, databaseName } = grant.identity;
       const { parameters } = login.startup;
       const request = { database: grant.target.database, role: credential.role, parameters, displayName: databaseName };
-      const shares = () => grant.live.settings.pool_mode === "transaction";
-      const sharing = { pool: deps.pool, digest: (data: Uint8Array) => deps.secrets.crypto.sha256(data), shares, onAsk };
+      const shares = sharesOf(grant.live);
+      const sharing = { pool: deps.pool, digest, shares, onAsk };
       const presence = new Presence(login.reader, signal);
       try {
         if (shares() && !deps.isPooled?.(request.database.clusterId)) return await openSharedBackend(request, sharing, () => presence.signal);
@@ -140,12 +141,12 @@ export function createPostgresEngine(deps: PostgresEngineDeps): FullEngine<Postg
         client: login.client,
         backend,
         parameters: login.startup.parameters,
-        settings: () => grant.live.settings,
+        settings: settingsOf(grant.live),
         refuseDdl: grant.target.tenant !== undefined,
         nowMs: deps.nowMs,
         traffic: deps.traffic,
         journal: openJournal(deps.queries, login, grant, sessionId),
-        onCancelFailure: (error) => deps.log.write("warn", "cancel request failed", { database: grant.identity.databaseName, error: String(error) }),
+        onCancelFailure: cancelFailureOf(deps.log, grant.identity.databaseName),
       });
       const early = login.reader.detach();
       login.client.write(
@@ -168,6 +169,20 @@ export function createPostgresEngine(deps: PostgresEngineDeps): FullEngine<Postg
   };
 }
 
+// What a session keeps is made here, each with no more in its scope than it needs: a closure made where the login is would keep the login.
+
+function settingsOf(live: LiveDatabase): () => DatabaseSettings {
+  return () => live.settings;
+}
+
+function sharesOf(live: LiveDatabase): () => boolean {
+  return () => live.settings.pool_mode === "transaction";
+}
+
+function cancelFailureOf(log: Log, database: string): (error: unknown) => void {
+  return (error) => log.write("warn", "cancel request failed", { database, error: String(error) });
+}
+
 function takeOwed(login: PostgresLogin): Uint8Array {
   const owed = login.owed ?? new Uint8Array(0);
   login.owed = undefined;
@@ -184,7 +199,7 @@ function openJournal(queries: QueryLog | undefined, login: PostgresLogin, { iden
     address: login.client.peer.address,
     sessionId,
   };
-  return queries?.open(origin, () => live.settings.slow_query_ms);
+  return queries?.open(origin, settingsOf(live));
 }
 
 /**

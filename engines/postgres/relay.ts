@@ -1,5 +1,5 @@
 /** Both sides of a session after login: frames are walked, not copied; a chunk that needs no decision is written on as it came. */
-import type { BytePipe, PipeSink } from "../../core/byte-pipe.ts";
+import type { BytePipe } from "../../core/byte-pipe.ts";
 import type { RelayActivity, SilenceTimeouts } from "../../core/engine.ts";
 import { GatewayError } from "../../core/errors.ts";
 import { Traffic } from "../../core/wire-metrics.ts";
@@ -11,6 +11,7 @@ import { backend as B, frontend as F, transactionStatus } from "./message-types.
 import { Pauses } from "./pause.ts";
 import { refreshPlans } from "./refresh-plans.ts";
 import { asFatal, backendLost, copyRefusal, encodeRefusal, idleTooLong, queryTimeout, raisingSql, slowReader } from "./refusal.ts";
+import { BackendSide, ClientSide, type TwoSided } from "./relay-sides.ts";
 import { announce, forward, type Override, type RelayDeps, type RelayEnd, stop, swallow, type Verdict } from "./relay-terms.ts";
 import { bringsForward, Replies } from "./replies.ts";
 import { exceeds, nearly, RowBudget, rowNotice, tooManyRows } from "./row-budget.ts";
@@ -24,7 +25,7 @@ const cancelGraceMs = 5000;
 /** Backend messages whose body is looked at; of all others no view is made. */
 const bodiesRead = new Set<number>([B.ErrorResponse, B.ParameterStatus, B.CopyOutResponse]);
 
-export class Relay {
+export class Relay implements TwoSided {
   readonly #deps: RelayDeps;
   readonly #client: BytePipe;
   readonly #backend: BytePipe;
@@ -66,18 +67,9 @@ export class Relay {
   #drainError: GatewayError | undefined;
   /** The backend sent a FATAL error. */
   #saidGoodbye = false;
-  #backendSink: PipeSink | undefined;
 
   // Schema changes; see refresh-plans.ts.
-  readonly #pauses = new Pauses({
-    isAtRest: () => this.#status === transactionStatus.idle && this.#cancelsInFlight === 0 && this.#isAtRest(),
-    stop: () => {
-      this.#held ??= [];
-      this.#client.pause();
-    },
-    goOn: () => this.#afterBackend(),
-    refresh: () => this.#refreshPlans(),
-  });
+  #pauses: Pauses | undefined;
   /** The portal bound last was described since. */
   #described = false;
   /** An Execute went out without: the client knows the shape of the rows from before. */
@@ -90,7 +82,7 @@ export class Relay {
     this.#rows = new RowBudget(this.#replies, deps.parameters);
     this.#guard = new StatementGuard(deps.settings, deps.refuseDdl, this.#replies);
     this.#traffic = deps.traffic ?? new Traffic();
-    this.#log = deps.journal && new StatementLog(deps.journal, deps.backend.parameters);
+    this.#log = deps.journal && new StatementLog(deps.journal, deps.backend);
     this.#activeAtMs = deps.nowMs();
     this.ended = new Promise((resolve) => {
       this.#finish = resolve;
@@ -99,27 +91,14 @@ export class Relay {
 
   /** Takes over both pipes. `early` are bytes the client sent behind its last login message. */
   start(early: Uint8Array): void {
-    const clientSink: PipeSink = {
-      data: (chunk) => this.#fromClient(chunk),
-      drain: () => {
-        this.#stalledSinceMs = undefined;
-        this.#backend.resume();
-      },
-      closed: () => this.#clientGone(),
-    };
-    const backendSink: PipeSink = {
-      data: (chunk) => this.#fromBackend(chunk),
-      drain: () => (this.#held ? undefined : this.#client.resume()),
-      closed: (error) => this.#backendGone(error),
-    };
-    this.#client.sink = clientSink;
-    this.#backend.sink = this.#backendSink = backendSink;
+    this.#client.sink = new ClientSide(this);
+    this.#backend.sink = new BackendSide(this);
     // A pipe that closed while the lease was awaited says so only once, and that was before.
-    if (this.#client.isClosed) this.#clientGone();
-    else if (this.#backend.isClosed) this.#backendGone();
+    if (this.#client.isClosed) this.clientGone();
+    else if (this.#backend.isClosed) this.backendGone();
     if (this.#isOver) return;
     this.#backend.resume();
-    if (early.length > 0) this.#fromClient(early);
+    if (early.length > 0) this.fromClient(early);
     if (!this.#isOver) this.#client.resume();
   }
 
@@ -146,11 +125,21 @@ export class Relay {
   }
 
   hold(): Promise<boolean> {
+    if (this.#isOver) return Promise.resolve(false);
+    this.#pauses ??= new Pauses({
+      isAtRest: () => this.#status === transactionStatus.idle && this.#cancelsInFlight === 0 && this.#isAtRest(),
+      stop: () => {
+        this.#held ??= [];
+        this.#client.pause();
+      },
+      goOn: () => this.#afterBackend(),
+      refresh: () => this.#refreshPlans(),
+    });
     return this.#pauses.hold();
   }
 
-  resume(schemaChanged: boolean): Promise<void> {
-    return this.#pauses.resume(schemaChanged);
+  async resume(schemaChanged: boolean): Promise<void> {
+    await this.#pauses?.resume(schemaChanged);
   }
 
   async #refreshPlans(): Promise<void> {
@@ -166,7 +155,7 @@ export class Relay {
       this.#end(error instanceof GatewayError ? error : backendLost(error), false);
     }
     if (this.#isOver) return;
-    this.#backend.sink = this.#backendSink;
+    this.#backend.sink = new BackendSide(this);
     this.#backend.resume();
   }
 
@@ -203,7 +192,12 @@ export class Relay {
 
   // ---- client to backend
 
-  #fromClient(incoming: Uint8Array): void {
+  clientDrained(): void {
+    this.#stalledSinceMs = undefined;
+    this.#backend.resume();
+  }
+
+  fromClient(incoming: Uint8Array): void {
     if (this.#isOver) return;
     this.#activeAtMs = this.#deps.nowMs();
     if (this.#held) {
@@ -318,7 +312,11 @@ export class Relay {
 
   // ---- backend to client
 
-  #fromBackend(incoming: Uint8Array): void {
+  backendDrained(): void {
+    if (!this.#held) this.#client.resume();
+  }
+
+  fromBackend(incoming: Uint8Array): void {
     if (this.#isOver) return;
     this.#traffic.toClients += incoming.length;
     const chunk = this.#backendCarry ? concatBytes(this.#backendCarry, incoming) : incoming;
@@ -338,7 +336,7 @@ export class Relay {
       const type = chunk[at]!;
       const total = readUint32(chunk, at + 1) + 1;
       if (total < 5 || (type === B.ReadyForQuery && total !== 6)) {
-        this.#backendGone();
+        this.backendGone();
         return;
       }
       const isWhole = chunk.length - at >= total;
@@ -527,8 +525,8 @@ export class Relay {
   #afterBackend(): void {
     // A statement cut short behind a Flush ends with the client's own Sync, as after any error in the extended protocol.
     const awaitsSync = this.#override?.stage === "ready" && this.#replies.owed === 0;
-    this.#pauses.look();
-    if (this.#held && !this.#pauses.isBegun && this.#cancelsInFlight === 0 && (!this.#override || awaitsSync)) this.#releaseHeld();
+    this.#pauses?.look();
+    if (this.#held && !this.#pauses?.isBegun && this.#cancelsInFlight === 0 && (!this.#override || awaitsSync)) this.#releaseHeld();
     if (this.#drainError && !this.#isOver) this.drain(this.#drainError);
   }
 
@@ -536,7 +534,7 @@ export class Relay {
     const held = this.#held ?? [];
     this.#held = undefined;
     this.#client.resume();
-    for (const chunk of held) this.#fromClient(chunk); // may pause it again
+    for (const chunk of held) this.fromClient(chunk); // may pause it again
   }
 
   /** Asks the server to cancel. Until it has taken note, nothing of the client's is passed on that the request could hit instead. */
@@ -556,14 +554,14 @@ export class Relay {
   // ---- endings
 
   /** The client left without a word: what still runs is cancelled, and its backend is never used again. */
-  #clientGone(): void {
+  clientGone(): void {
     if (this.#isOver) return;
     const atRest = this.#isAtRest() && this.#clientCarry === undefined && this.#clientLeft === 0;
     if (this.isBusy) this.#cancelBackend();
     this.#end(undefined, atRest);
   }
 
-  #backendGone(error?: Error): void {
+  backendGone(error?: Error): void {
     if (this.#isOver) return;
     // PostgreSQL's own FATAL is the last word.
     this.#end(this.#saidGoodbye ? undefined : error instanceof GatewayError ? error : backendLost(), false);
@@ -586,7 +584,7 @@ export class Relay {
     this.#isOver = true;
     if (error) this.#traffic.refused(error.kind);
     this.#log?.end(error?.sqlstate ?? "57014"); // a client that leaves has its statement cancelled
-    this.#pauses.end();
+    this.#pauses?.end();
     this.#client.sink = undefined;
     this.#client.pause();
     this.#backend.pause();

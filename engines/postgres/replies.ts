@@ -27,7 +27,7 @@ const shared = {
   execute: { kind: "execute", next: 0 },
 } as const satisfies Record<string, Reply>;
 
-const initialSlots = 16;
+const initialSlots = 8;
 
 /** Backend messages that bring the queue forward; of all others it need not hear. ReadyForQuery has a method of its own. */
 export const bringsForward = new Uint8Array(256);

@@ -50,7 +50,8 @@ export class StatementGuard {
   readonly #replies: Replies;
   /** A statement is in flight whose "permission denied" means that it was DDL. */
   #ddlInFlight = false;
-  readonly #ddlStatements = new Set<string>();
+  /** Prepared ones that are DDL. */
+  #ddlStatements: Set<string> | undefined;
   /** Of the last COPY read. */
   copyHasHeader = false;
 
@@ -101,22 +102,27 @@ export class StatementGuard {
     const refusal = this.#refusalFor(summary);
     this.#replies.pushParse(name, refusal !== undefined || (summary.deeds[0] ?? false));
     if (summary.copy) this.copyHasHeader = summary.copyHeader;
-    this.#ddlStatements.delete(name);
+    this.#ddlStatements?.delete(name);
     if (refusal) return encodeParse(parse, raisingSql(refusal));
     if (summary.ddl !== ddlNone && this.#refuseDdl) {
       this.#ddlInFlight = true;
-      if (name !== "" && this.#ddlStatements.size < maxDdlNames) this.#ddlStatements.add(name);
+      if (name !== "") this.#noteDdl(name);
     }
     return undefined;
   }
 
+  #noteDdl(statement: string): void {
+    this.#ddlStatements ??= new Set();
+    if (this.#ddlStatements.size < maxDdlNames) this.#ddlStatements.add(statement);
+  }
+
   readBind(body: Uint8Array): void {
-    if (!this.limitsRows && this.#ddlStatements.size === 0) {
+    if (!this.limitsRows && !this.#ddlStatements) {
       this.#replies.push(body[0] === 0 ? "bindUnnamed" : "bind");
       return;
     }
     const statement = nameAt(body, nextString(body, 0));
-    if (this.#ddlStatements.has(statement)) this.#ddlInFlight = true;
+    if (this.#ddlStatements?.has(statement)) this.#ddlInFlight = true;
     this.#replies.pushBind(nameAt(body, 0), statement);
   }
 

@@ -22,46 +22,48 @@ export function isNaming(deed: Deed): boolean {
 }
 
 export class StatementKinds {
-  readonly #statements: Map<string, Deed>;
-  readonly #portals: Map<string, Deed>;
+  // Made once there are any: most sessions have none.
+  #statements: Map<string, Deed> | undefined;
+  #portals: Map<string, Deed> | undefined;
   /** Portals were bound while nobody looked: one that is not known may write. */
   #unread: boolean;
 
   constructor(from?: StatementKinds) {
-    this.#statements = new Map(from ? from.#statements : undefined);
-    this.#portals = new Map(from ? from.#portals : undefined);
     this.#unread = from ? from.#unread : false;
+    if (!from) return;
+    this.#statements = from.#statements && new Map(from.#statements);
+    this.#portals = from.#portals && new Map(from.#portals);
   }
 
   hasStatement(name: string): boolean {
-    return this.#statements.has(name);
+    return this.#statements?.has(name) ?? false;
   }
 
   parsed(name: string, deed: Deed): void {
-    remember(this.#statements, name, deed);
+    this.#statements = remember(this.#statements, name, deed);
   }
 
   bound(portal: string, statement: string): void {
-    remember(this.#portals, portal, this.#statements.get(statement) ?? false);
+    this.#portals = remember(this.#portals, portal, this.#statements?.get(statement) ?? false);
   }
 
   /** Of names nobody read: any portal may have been replaced. */
   boundUnread(): void {
-    this.#portals.clear();
+    this.#portals = undefined;
     this.#unread = true;
   }
 
   closed(isStatement: boolean, name: string): void {
-    (isStatement ? this.#statements : this.#portals).delete(name);
+    (isStatement ? this.#statements : this.#portals)?.delete(name);
   }
 
   portal(name: string): Deed {
-    return this.#portals.get(name) ?? this.#unread;
+    return this.#portals?.get(name) ?? this.#unread;
   }
 
   writes(deed: Deed): boolean {
     if (typeof deed === "boolean") return deed;
-    return deed.verb === "EXECUTE" && deed.name !== undefined && this.#statements.get(deed.name) === true;
+    return deed.verb === "EXECUTE" && deed.name !== undefined && this.#statements?.get(deed.name) === true;
   }
 
   /** A statement was carried out. */
@@ -69,35 +71,37 @@ export class StatementKinds {
     if (typeof deed === "boolean") return;
     const { verb, name, writes } = deed;
     if (verb === "PREPARE" && name !== undefined) this.#prepared(name, writes);
-    else if (verb === "PREPARE") this.#statements.clear();
-    else if (verb === "DECLARE" && name !== undefined) remember(this.#portals, name, false);
-    else if (verb === "DECLARE") this.#portals.clear();
-    else if (verb === "DEALLOCATE" || verb === "CLOSE") this.#forget(verb === "DEALLOCATE" ? this.#statements : this.#portals, name);
+    else if (verb === "PREPARE") this.#statements = undefined;
+    else if (verb === "DECLARE" && name !== undefined) this.#portals = remember(this.#portals, name, false);
+    else if (verb === "DECLARE") this.#portals = undefined;
+    else if (verb === "DEALLOCATE" || verb === "CLOSE") forget(verb === "DEALLOCATE" ? this.#statements : this.#portals, name);
     else if (verb === "DISCARD") this.#discard();
   }
 
   /** Portals end with their transaction; cursors WITH HOLD do not, and only read. */
   transactionEnded(): void {
-    this.#portals.clear();
+    this.#portals = undefined;
     this.#unread = false;
   }
 
   /** A name that is there already can be had twice where a backend is shared: the client's own statements stand under other names there. */
   #prepared(name: string, writes: boolean): void {
-    if (!this.#statements.has(name)) remember(this.#statements, name, writes);
-  }
-
-  #forget(names: Map<string, Deed>, name: string | undefined): void {
-    if (name === undefined) names.clear();
-    else names.delete(name);
+    if (!this.#statements?.has(name)) this.#statements = remember(this.#statements, name, writes);
   }
 
   #discard(): void {
-    this.#statements.clear();
+    this.#statements = undefined;
     this.transactionEnded();
   }
 }
 
-function remember(map: Map<string, Deed>, name: string, deed: Deed): void {
+function remember(known: Map<string, Deed> | undefined, name: string, deed: Deed): Map<string, Deed> {
+  const map = known ?? new Map<string, Deed>();
   if (map.size < maxNames || map.has(name)) map.set(name, deed);
+  return map;
+}
+
+function forget(names: Map<string, Deed> | undefined, name: string | undefined): void {
+  if (name === undefined) names?.clear();
+  else names?.delete(name);
 }

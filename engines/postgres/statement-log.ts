@@ -83,8 +83,8 @@ class Pending implements EndedStatement {
 
 export class StatementLog {
   readonly #journal: StatementJournal;
-  /** What the backend reported of its settings. */
-  readonly #parameters: ReadonlyMap<string, string>;
+  /** Where what the backend last reported of its settings is. */
+  readonly #reports: { readonly parameters: ReadonlyMap<string, string> };
   /** Bytes of the client so far, and when the last statement ended. */
   #received = 0;
   #receivedBefore = 0;
@@ -109,16 +109,17 @@ export class StatementLog {
   // Unnamed ones apart: most drivers use no others, and they need no look-up.
   #statement: StatementText | undefined;
   #portal: StatementText | undefined;
-  readonly #statements = new Map<string, StatementText>();
-  readonly #portals = new Map<string, StatementText>();
+  // Named ones, once there are any.
+  #statements: Map<string, StatementText> | undefined;
+  #portals: Map<string, StatementText> | undefined;
   /** Those that are over, for the next ones. */
   #spare: Pending | undefined;
   #spares = 0;
   #namedBytes = 0;
 
-  constructor(journal: StatementJournal, parameters: ReadonlyMap<string, string>) {
+  constructor(journal: StatementJournal, reports: { readonly parameters: ReadonlyMap<string, string> }) {
     this.#journal = journal;
-    this.#parameters = parameters;
+    this.#reports = reports;
   }
 
   /** Whether the body of this client message must be whole to be read. */
@@ -180,17 +181,17 @@ export class StatementLog {
     const text = end < 0 ? unknownText : this.#textAt(chunk, end + 1, to, isWhole);
     this.#cycleText = text;
     if (end === from) this.#statement = text;
-    else if (end > from) this.#remember(this.#statements, nameAt(chunk, from, end), text);
+    else if (end > from) this.#rememberStatement(nameAt(chunk, from, end), text);
   }
 
   #onBind(chunk: Uint8Array, from: number, to: number): void {
     const portalEnd = endOfName(chunk, from, to);
     const end = portalEnd < 0 ? -1 : endOfName(chunk, portalEnd + 1, to);
     const text =
-      (end === portalEnd + 1 ? this.#statement : end < 0 ? undefined : this.#statements.get(nameAt(chunk, portalEnd + 1, end))) ?? unknownText;
+      (end === portalEnd + 1 ? this.#statement : end < 0 ? undefined : this.#statements?.get(nameAt(chunk, portalEnd + 1, end))) ?? unknownText;
     this.#cycleText = text;
     if (portalEnd === from) this.#portal = text;
-    else if (portalEnd > from) this.#remember(this.#portals, nameAt(chunk, from, portalEnd), text);
+    else if (portalEnd > from) this.#rememberPortal(nameAt(chunk, from, portalEnd), text);
   }
 
   #onExecute(chunk: Uint8Array, from: number, to: number): void {
@@ -201,7 +202,7 @@ export class StatementLog {
       return;
     }
     const end = endOfName(chunk, from, to);
-    const text = end === from ? this.#portal : end < 0 ? undefined : this.#portals.get(nameAt(chunk, from, end));
+    const text = end === from ? this.#portal : end < 0 ? undefined : this.#portals?.get(nameAt(chunk, from, end));
     const execute = this.#begin("execute", now, text ?? unknownText);
     if (end >= 0 && end + 5 <= to) execute.maxRows = (chunk[end + 1]! << 24) | (chunk[end + 2]! << 16) | (chunk[end + 3]! << 8) | chunk[end + 4]!;
     this.#push(execute);
@@ -210,23 +211,27 @@ export class StatementLog {
   #onClose(chunk: Uint8Array, from: number, to: number): void {
     const end = endOfName(chunk, from + 1, to);
     if (end <= from + 1) return;
-    const isStatement = chunk[from] === 0x53;
-    const names = isStatement ? this.#statements : this.#portals;
     const name = nameAt(chunk, from + 1, end);
-    if (isStatement) this.#namedBytes -= names.get(name)?.bytes.length ?? 0;
-    names.delete(name);
+    if (chunk[from] === 0x53) this.#forgetStatement(name);
+    else this.#portals?.delete(name);
   }
 
-  #remember(names: Map<string, StatementText>, name: string, text: StatementText): void {
-    if (names === this.#statements) {
-      this.#namedBytes -= names.get(name)?.bytes.length ?? 0;
-      if (this.#namedBytes + text.bytes.length > maxNamedBytes) {
-        names.delete(name);
-        return;
-      }
-      this.#namedBytes += text.bytes.length;
-    }
-    if (names.size < maxNames || names.has(name)) names.set(name, text);
+  #rememberStatement(name: string, text: StatementText): void {
+    this.#forgetStatement(name);
+    this.#statements ??= new Map();
+    if (this.#statements.size >= maxNames || this.#namedBytes + text.bytes.length > maxNamedBytes) return;
+    this.#namedBytes += text.bytes.length;
+    this.#statements.set(name, text);
+  }
+
+  #forgetStatement(name: string): void {
+    this.#namedBytes -= this.#statements?.get(name)?.bytes.length ?? 0;
+    this.#statements?.delete(name);
+  }
+
+  #rememberPortal(name: string, text: StatementText): void {
+    this.#portals ??= new Map();
+    if (this.#portals.size < maxNames || this.#portals.has(name)) this.#portals.set(name, text);
   }
 
   #textAt(chunk: Uint8Array, from: number, to: number, isWhole: boolean): StatementText {
@@ -234,7 +239,7 @@ export class StatementLog {
   }
 
   get #readsBackslashes(): boolean {
-    return this.#parameters.get("standard_conforming_strings") === "off";
+    return this.#reports.parameters.get("standard_conforming_strings") === "off";
   }
 
   #begin(kind: Pending["kind"], startedMs: number, text: StatementText | undefined): Pending {

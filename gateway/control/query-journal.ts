@@ -29,7 +29,7 @@ export async function journaled(
   if (!queries || !caller) return await work();
   const { projectId, workspaceId, tenantId, slowMs } = place;
   const origin = { projectId, workspaceId, tenantId, database: place.database.name, credentialId: caller.credentialId, address: caller.address };
-  const journal = queries.open({ ...origin, sessionId: caller.requestId }, () => slowMs);
+  const journal = queries.open({ ...origin, sessionId: caller.requestId }, () => ({ slow_query_ms: slowMs }));
   const bytes = encoder.encode(query);
   const text = journal.wantsText ? textOf(bytes) : undefined;
   const bytesReceived = bytes.length + sizeOf(params);

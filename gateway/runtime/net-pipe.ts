@@ -9,11 +9,11 @@ import { defaultLingerMs } from "./times.ts";
 /** Unsent bytes from which `write` answers false. At least the streams' own mark, so that their 'drain' is sure to follow. */
 const writeHighWater = 64 * 1024;
 
-/** The pipe a socket's chunks go to. */
+/** The pipe a socket was given to. */
 const pipeOf = Symbol("pipe");
 
 interface PipedSocket extends Socket {
-  [pipeOf]?: NetPipe | undefined;
+  [pipeOf]: NetPipe;
 }
 
 /**
@@ -22,10 +22,32 @@ interface PipedSocket extends Socket {
  * handle does not come this way, the stream does as always and its 'data' event delivers.
  */
 function pushStraight(this: PipedSocket, chunk: unknown, encoding?: BufferEncoding): boolean {
-  const pipe = this[pipeOf];
-  if (!pipe || chunk === null || !this.readableFlowing || this.readableLength > 0) return Socket.prototype.push.call(this, chunk, encoding);
-  pipe.receive(chunk as Uint8Array);
+  if (chunk === null || !this.readableFlowing || this.readableLength > 0) return Socket.prototype.push.call(this, chunk, encoding);
+  this[pipeOf].receive(chunk as Uint8Array);
   return true;
+}
+
+// One function each for all sockets there are.
+
+/** No encoding is ever set, so chunks are bytes. */
+function onData(this: PipedSocket, chunk: unknown): void {
+  this[pipeOf].receive(chunk as Uint8Array);
+}
+
+function onDrain(this: PipedSocket): void {
+  this[pipeOf].drained();
+}
+
+function onEnd(this: PipedSocket): void {
+  this[pipeOf].peerEnded();
+}
+
+function onError(this: PipedSocket, error: Error): void {
+  this[pipeOf].failed(error);
+}
+
+function onClose(this: PipedSocket): void {
+  this[pipeOf].socketClosed();
 }
 
 export class NetPipe implements BytePipe {
@@ -45,21 +67,16 @@ export class NetPipe implements BytePipe {
 
   /** `socket` must not have been read from, or be paused. */
   constructor(socket: Socket, peer: PeerAddress, tls?: TlsInfo) {
-    this.#socket = socket;
+    this.#socket = Object.assign(socket, { [pipeOf]: this, push: pushStraight });
     this.peer = peer;
     this.tls = tls;
     socket.pause();
-    this.#socket[pipeOf] = this;
-    socket.push = pushStraight;
-    // No encoding is ever set, so chunks are bytes.
-    socket.on("data", (chunk) => this.receive(chunk as Uint8Array));
-    socket.on("drain", () => this.#onDrain());
-    socket.on("end", () => this.#onPeerEnd());
-    socket.on("error", (error) => {
-      this.#failure ??= error;
-    });
-    socket.on("close", () => this.#onClose());
-    if (socket.destroyed) this.#onClose();
+    socket.on("data", onData);
+    socket.on("drain", onDrain);
+    socket.on("end", onEnd);
+    socket.on("error", onError);
+    socket.on("close", onClose);
+    if (socket.destroyed) this.socketClosed();
   }
 
   /** Called by the socket with each chunk, in order. */
@@ -115,13 +132,14 @@ export class NetPipe implements BytePipe {
     return new NetPipe(socket, this.peer, info);
   }
 
-  #onDrain(): void {
+  /** This and the next three: told by the socket. */
+  drained(): void {
     if (!this.#owesDrain) return;
     this.#owesDrain = false;
     this.sink?.drain();
   }
 
-  #onPeerEnd(): void {
+  peerEnded(): void {
     if (this.#ending || this.#detached) return;
     // What is still queued may reach a peer that closed only its sending half; then the socket goes.
     this.#destroyAfter(defaultLingerMs);
@@ -129,7 +147,11 @@ export class NetPipe implements BytePipe {
     this.#over();
   }
 
-  #onClose(): void {
+  failed(error: Error): void {
+    this.#failure ??= error;
+  }
+
+  socketClosed(): void {
     clearTimeout(this.#linger);
     if (!this.#detached) this.#over();
   }
@@ -161,7 +183,7 @@ export class NetPipe implements BytePipe {
     this.#detached = true;
     this.sink = undefined;
     this.#socket.pause();
-    this.#socket[pipeOf] = undefined;
+    this.#socket.push = Socket.prototype.push;
     this.#socket.removeAllListeners("data");
     return this.#socket;
   }

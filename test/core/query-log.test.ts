@@ -12,7 +12,7 @@ function makeLog(options: Partial<QueryLogOptions> = {}, random: () => number = 
   const open = (database: string) =>
     log.open(
       { projectId: "tdb_1", workspaceId: "ws_1", tenantId: database, database, credentialId: "key_1", address: "192.0.2.1", sessionId: "s" },
-      () => 100,
+      () => ({ slow_query_ms: 100 }),
     );
   const statement = (over: Partial<EndedStatement> = {}): EndedStatement => {
     const endedMs = clock.nowMs();

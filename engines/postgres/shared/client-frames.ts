@@ -38,7 +38,7 @@ export class ClientFrames {
   readonly settings = new SessionSettings();
   readonly #digest: (data: Uint8Array) => Uint8Array;
   /** What executing a portal leaves behind, where it leaves anything. */
-  readonly #portals = new Map<string, StateReading>();
+  #portals: Map<string, StateReading> | undefined;
   /** Extended-protocol messages went out since the last Sync. */
   isUnsynced = false;
   /** The backend skips everything up to a Sync that has not been sent. */
@@ -194,7 +194,7 @@ export class ClientFrames {
         this.#onClose(chunk, from, to);
         return undefined;
       case F.Execute: {
-        const reading = this.#portals.size === 0 ? undefined : this.#portals.get(nameKey(cstring(chunk, from + 5, to)));
+        const reading = this.#portals?.get(nameKey(cstring(chunk, from + 5, to)));
         if (reading) this.settings.sent(reading);
         this.expected.push(kinds.execute, reading && { done: () => this.settings.succeeded(reading) });
         return undefined;
@@ -301,15 +301,17 @@ export class ClientFrames {
   /** The name is the client's own: on the backend others may use what it stands for. A Close of no statement is answered like any other. */
   #onClose(chunk: Uint8Array, from: number, to: number): void {
     const name = nameKey(cstring(chunk, from + 6, to));
-    if (chunk[from + 5] === describesPortal) this.#portals.delete(name);
+    if (chunk[from + 5] === describesPortal) this.#portals?.delete(name);
     const statement = chunk[from + 5] === describesPortal ? undefined : this.statements.find(name);
     if (statement) this.statements.set(name, undefined);
     this.expected.push(kinds.close, statement && { undo: () => this.statements.set(name, statement) });
   }
 
   #notePortal(portal: string, reading: StateReading | undefined): void {
-    if (reading) this.#portals.set(portal, reading);
-    else if (this.#portals.size > 0) this.#portals.delete(portal);
+    if (reading) {
+      this.#portals ??= new Map();
+      this.#portals.set(portal, reading);
+    } else this.#portals?.delete(portal);
   }
 
   #need(statement: Statement, inPipeline: boolean): typeof needs {

@@ -35,18 +35,18 @@ export function nextPreparation(): number {
 }
 
 export class ClientStatements {
-  readonly #named = new Map<string, Statement>();
+  #named: Map<string, Statement> | undefined;
   #bytes = 0;
   unnamed: Statement | undefined;
 
   /** @returns the client's statement of this name, as bytes in a Latin-1 string; PostgreSQL compares the first 63. */
   find(name: string): Statement | undefined {
-    return name === "" ? this.unnamed : this.#named.get(name);
+    return name === "" ? this.unnamed : this.#named?.get(name);
   }
 
   /** Whether one more of this size may be kept. */
   hasRoom(bytes: number): boolean {
-    return this.#named.size < maxStatements && this.#bytes + bytes <= maxStatementBytes;
+    return (this.#named?.size ?? 0) < maxStatements && this.#bytes + bytes <= maxStatementBytes;
   }
 
   set(name: string, statement: Statement | undefined): void {
@@ -54,6 +54,7 @@ export class ClientStatements {
       this.unnamed = statement;
       return;
     }
+    this.#named ??= new Map();
     this.#bytes += (statement?.parse.length ?? 0) - (this.#named.get(name)?.parse.length ?? 0);
     if (statement) this.#named.set(name, statement);
     else this.#named.delete(name);
@@ -61,12 +62,12 @@ export class ClientStatements {
 
   /** DISCARD ALL, DEALLOCATE ALL. */
   clear(): void {
-    this.#named.clear();
+    this.#named = undefined;
     this.#bytes = 0;
   }
 
   get all(): readonly Statement[] {
-    return [...this.#named.values(), ...(this.unnamed ? [this.unnamed] : [])];
+    return [...(this.#named?.values() ?? []), ...(this.unnamed ? [this.unnamed] : [])];
   }
 }
 

@@ -17,10 +17,11 @@ export interface Outcome {
   readonly isOwn?: boolean;
 }
 
-const initialSlots = 16;
+const initialSlots = 8;
 
 export class Expected {
-  #kinds = new Uint8Array(initialSlots);
+  /** Small numbers: a typed array would weigh more than all of this. */
+  #kinds: number[] = new Array(initialSlots).fill(0);
   #outcomes: (Outcome | undefined)[] = new Array(initialSlots).fill(undefined);
   #head = 0;
   length = 0;
@@ -83,7 +84,7 @@ export class Expected {
 
   #grow(): void {
     const size = this.#kinds.length;
-    const newKinds = new Uint8Array(size * 2);
+    const newKinds: number[] = new Array(size * 2).fill(0);
     const newOutcomes: (Outcome | undefined)[] = new Array(size * 2).fill(undefined);
     for (let at = 0; at < this.length; at++) {
       newKinds[at] = this.#kinds[(this.#head + at) & (size - 1)]!;

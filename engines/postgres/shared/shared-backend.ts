@@ -2,11 +2,10 @@
  * A backend for each transaction, seen by the relay as one that stays: `pool_mode=transaction`. Between two transactions the backend is at rest,
  * where the next client that needs one may take it; whoever takes it cleans up after the one before, and nothing passes until that is proven.
  */
-import type { BytePipe, PipeSink } from "../../../core/byte-pipe.ts";
+import type { BytePipe, PeerAddress, PipeSink } from "../../../core/byte-pipe.ts";
 import type { EngineLease } from "../../../core/engine.ts";
 import { GatewayError } from "../../../core/errors.ts";
 import { decodeParameterStatus, encodeParameterStatus, encodeReadyForQuery } from "../backend.ts";
-import type { PostgresBackend } from "../backend-session.ts";
 import { concatBytes, readable, readUint32 } from "../bytes.ts";
 import { backend as B, frontend as F, transactionStatus } from "../message-types.ts";
 import { backendLost, encodeRefusal } from "../refusal.ts";
@@ -16,27 +15,9 @@ import { ClientFrames, needs } from "./client-frames.ts";
 import type { Statement } from "./client-statements.ts";
 import { Preparation, TakeOver } from "./exchange.ts";
 import { kinds } from "./expected.ts";
+import type { Lender, SharedLease } from "./lender.ts";
 import type { Pin } from "./session-state.ts";
 import { UntilSync } from "./until-sync.ts";
-
-/** A backend on loan for a transaction. */
-export interface SharedLease {
-  readonly backend: PostgresBackend;
-  /** At rest: anybody may take it, its state unproven. */
-  rest(): void;
-  /** Where nobody has taken it since: as it was. */
-  takeAgain(): boolean;
-  /** For good. `reusable` as in core/pool.ts. */
-  release(reusable: boolean): void;
-}
-
-/** Where backends of one database, role and start-up come from. */
-export interface Lender {
-  /** One that can be had at once; undefined: it has to be waited for. */
-  take(): SharedLease | undefined;
-  /** @throws {GatewayError} no_backend_slot, backend_unreachable; the signal's reason. */
-  wait(signal: AbortSignal): Promise<SharedLease>;
-}
 
 export interface SharedBackendDeps {
   readonly lender: Lender;
@@ -54,16 +35,20 @@ const flush = Uint8Array.of(F.Flush, 0, 0, 0, 4);
 /** What answers a Describe. */
 const endsDescribe = new Set<number>([B.RowDescription, B.NoData]);
 
-export class SharedBackend implements RelayBackend, EngineLease {
-  readonly pipe: BytePipe;
-  /** What the client was told last. */
-  readonly parameters: Map<string, string>;
+const nowhere: PeerAddress = { address: "", port: 0 };
+
+/** Its own pipe to the relay, and the sink of whatever backend it has: ten thousand clients have one each, and most of them are idle. */
+export class SharedBackend implements RelayBackend, EngineLease, BytePipe, PipeSink {
+  readonly peer: PeerAddress = nowhere;
+  readonly tls: undefined = undefined;
+  /** The relay's. */
+  sink: PipeSink | undefined;
+  /** Where it differs from what the server reports at login. */
+  #parameters: Map<string, string> | undefined;
   readonly #deps: SharedBackendDeps;
   readonly #frames: ClientFrames;
-  readonly #backendSink: PipeSink;
   /** Marks a backend as last used here; not this object itself, which would live as long as the backend. */
   readonly #token = {};
-  #sink: PipeSink | undefined;
   #isPaused = true;
   #isClosed = false;
 
@@ -95,16 +80,20 @@ export class SharedBackend implements RelayBackend, EngineLease {
 
   constructor(deps: SharedBackendDeps) {
     this.#deps = deps;
-    this.parameters = new Map(deps.parameters);
     this.#frames = new ClientFrames(deps.digest);
-    this.#backendSink = {
-      data: (chunk) => this.#fromBackend(chunk),
-      drain: () => {
-        if (!this.#held) this.#sink?.drain();
-      },
-      closed: () => this.#backendGone(),
-    };
-    this.pipe = this.#makePipe();
+  }
+
+  get pipe(): BytePipe {
+    return this;
+  }
+
+  /** What the client was told last. */
+  get parameters(): ReadonlyMap<string, string> {
+    return this.#parameters ?? this.#deps.parameters;
+  }
+
+  get isClosed(): boolean {
+    return this.#isClosed;
   }
 
   get isAlive(): boolean {
@@ -119,7 +108,8 @@ export class SharedBackend implements RelayBackend, EngineLease {
   noteParameter(body: Uint8Array | undefined): void {
     const pair = body && readable(body, decodeParameterStatus);
     if (!pair) return;
-    this.parameters.set(...pair);
+    this.#parameters ??= new Map(this.#deps.parameters);
+    this.#parameters.set(...pair);
     this.#lease?.backend.parameters.set(...pair);
   }
 
@@ -171,37 +161,33 @@ export class SharedBackend implements RelayBackend, EngineLease {
 
   // ---- client to backend
 
-  #makePipe(): BytePipe {
-    const shared = this;
-    return {
-      get sink() {
-        return shared.#sink;
-      },
-      set sink(sink) {
-        shared.#sink = sink;
-      },
-      get isClosed() {
-        return shared.#isClosed;
-      },
-      peer: { address: "", port: 0 },
-      tls: undefined,
-      write: (chunk) => shared.#write(chunk),
-      pause: () => {
-        shared.#isPaused = true;
-        if (!shared.#exchange) shared.#lease?.backend.pipe.pause();
-      },
-      resume: () => {
-        shared.#isPaused = false;
-        shared.#lease?.backend.pipe.resume();
-      },
-      end: () => shared.release(false),
-      destroy: () => shared.release(false),
-      startTls: () => Promise.reject(new Error("no connection of its own")),
-      startTlsClient: () => Promise.reject(new Error("no connection of its own")),
-    };
+  pause(): void {
+    this.#isPaused = true;
+    if (!this.#exchange) this.#lease?.backend.pipe.pause();
   }
 
-  #write(chunk: Uint8Array): boolean {
+  resume(): void {
+    this.#isPaused = false;
+    this.#lease?.backend.pipe.resume();
+  }
+
+  end(): void {
+    this.release(false);
+  }
+
+  destroy(): void {
+    this.release(false);
+  }
+
+  startTls(): Promise<BytePipe> {
+    return Promise.reject(new Error("no connection of its own"));
+  }
+
+  startTlsClient(): Promise<BytePipe> {
+    return Promise.reject(new Error("no connection of its own"));
+  }
+
+  write(chunk: Uint8Array): boolean {
     if (this.#isClosed) return true;
     if (this.#held) {
       this.#held.push(chunk);
@@ -273,8 +259,8 @@ export class SharedBackend implements RelayBackend, EngineLease {
     const held = this.#held ?? [];
     this.#held = undefined;
     let flowing = true;
-    for (const chunk of held) flowing = this.#write(chunk) && flowing; // may hold again
-    if (flowing) this.#sink?.drain();
+    for (const chunk of held) flowing = this.write(chunk) && flowing; // may hold again
+    if (flowing) this.sink?.drain();
     this.#settle();
   }
 
@@ -325,7 +311,7 @@ export class SharedBackend implements RelayBackend, EngineLease {
     const state = stateOf(backend);
     this.#lease = lease;
     this.#state = state;
-    backend.pipe.sink = this.#backendSink;
+    backend.pipe.sink = this;
     if (backend.pipe.isClosed) {
       this.#giveBack(false);
       return this.#attach();
@@ -355,7 +341,7 @@ export class SharedBackend implements RelayBackend, EngineLease {
   /** What this backend reports otherwise than the client was told. */
   #tellParameters(): void {
     for (const [name, value] of this.#lease!.backend.parameters) {
-      if (this.parameters.get(name) !== value) this.#sink?.data(encodeParameterStatus(name, value));
+      if (this.parameters.get(name) !== value) this.sink?.data(encodeParameterStatus(name, value));
     }
   }
 
@@ -389,10 +375,16 @@ export class SharedBackend implements RelayBackend, EngineLease {
     this.#held = undefined;
     this.#checks?.reject(error);
     this.#checks = undefined;
-    this.#sink?.closed(error instanceof Error ? error : new Error(String(error)));
+    this.sink?.closed(error instanceof Error ? error : new Error(String(error)));
   }
 
-  #backendGone(): void {
+  /** The backend takes more. */
+  drain(): void {
+    if (!this.#held) this.sink?.drain();
+  }
+
+  /** The backend has gone. */
+  closed(): void {
     const wasTakenOver = this.#exchange instanceof TakeOver && this.#takeOvers < maxTakeOvers;
     this.#exchange = undefined;
     this.#giveBack(false);
@@ -442,7 +434,7 @@ export class SharedBackend implements RelayBackend, EngineLease {
 
   // ---- backend to client
 
-  #fromBackend(incoming: Uint8Array): void {
+  data(incoming: Uint8Array): void {
     const chunk = this.#backendCarry ? concatBytes(this.#backendCarry, incoming) : incoming;
     this.#backendCarry = undefined;
     const lease = this.#lease;
@@ -470,7 +462,7 @@ export class SharedBackend implements RelayBackend, EngineLease {
         const taken = Math.min(total, chunk.length - at);
         if (answer !== undefined) {
           this.#pass(chunk, from, at);
-          if (answer.length > 0) this.#sink?.data(answer);
+          if (answer.length > 0) this.sink?.data(answer);
           from = at + taken; // only whole frames are replaced
         }
         this.#backendLeft = total - taken;
@@ -484,7 +476,7 @@ export class SharedBackend implements RelayBackend, EngineLease {
   }
 
   #pass(chunk: Uint8Array, from: number, to: number): void {
-    if (to > from) this.#sink?.data(from === 0 && to === chunk.length ? chunk : chunk.subarray(from, to));
+    if (to > from) this.sink?.data(from === 0 && to === chunk.length ? chunk : chunk.subarray(from, to));
   }
 
   #afterBackend(): void {
@@ -501,7 +493,7 @@ export class SharedBackend implements RelayBackend, EngineLease {
     const outcome = exchange.take({ type, body: chunk.subarray(from + 5, to), frame: chunk.subarray(from, to) });
     if (outcome !== "over") return outcome === "pass";
     const isError = type === B.ErrorResponse && exchange instanceof Preparation;
-    if (isError) this.#sink?.data(chunk.subarray(from, to));
+    if (isError) this.sink?.data(chunk.subarray(from, to));
     this.#exchangeIsOver(exchange);
     return false;
   }
@@ -567,10 +559,10 @@ export class SharedBackend implements RelayBackend, EngineLease {
     if (isQuery) {
       const rest = chunk.subarray(readUint32(chunk, 1) + 1);
       this.#held = rest.length > 0 ? [rest] : [];
-      this.#sink?.data(concatBytes(canceled, encodeReadyForQuery(transactionStatus.idle)));
+      this.sink?.data(concatBytes(canceled, encodeReadyForQuery(transactionStatus.idle)));
     } else {
       this.#held = [];
-      this.#sink?.data(canceled);
+      this.sink?.data(canceled);
       this.#dropping = new UntilSync();
       this.#drop(chunk);
     }
@@ -585,9 +577,9 @@ export class SharedBackend implements RelayBackend, EngineLease {
     const rest = this.#dropping!.skip(chunk);
     if (!rest) return true;
     this.#dropping = undefined;
-    this.#sink?.data(encodeReadyForQuery(transactionStatus.idle));
+    this.sink?.data(encodeReadyForQuery(transactionStatus.idle));
     if (rest.length === 0) return true;
-    if (!this.#held) return this.#write(rest);
+    if (!this.#held) return this.write(rest);
     this.#held.push(rest);
     return false;
   }

@@ -23,7 +23,7 @@ function makeLog(options: { wantsText?: boolean; parameters?: Record<string, str
       state.closed++;
     },
   };
-  const log = new StatementLog(journal, new Map(Object.entries(options.parameters ?? {})));
+  const log = new StatementLog(journal, { parameters: new Map(Object.entries(options.parameters ?? {})) });
   let owed = 0;
   let isUnsynced = false;
   const client = (...messages: Uint8Array[]) => {

@@ -52,7 +52,7 @@ function run(text: string, times = 1, tenantId = "wayne"): void {
     address: "192.0.2.1",
     sessionId: "s1",
   };
-  const journal = queries.open(origin, () => 1000);
+  const journal = queries.open(origin, () => ({ slow_query_ms: 1000 }));
   const bytes = new TextEncoder().encode(text);
   for (let i = 0; i < times; i++) {
     const endedMs = clock.nowMs();

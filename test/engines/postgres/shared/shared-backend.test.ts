@@ -3,7 +3,8 @@ import { beforeEach, describe, expect, it } from "vitest";
 import { type BytePipe, pipePair } from "../../../../core/byte-pipe.ts";
 import { GatewayError } from "../../../../core/errors.ts";
 import { PostgresBackend } from "../../../../engines/postgres/backend-session.ts";
-import { type Lender, SharedBackend, type SharedLease } from "../../../../engines/postgres/shared/shared-backend.ts";
+import type { Lender, SharedLease } from "../../../../engines/postgres/shared/lender.ts";
+import { SharedBackend } from "../../../../engines/postgres/shared/shared-backend.ts";
 import { bind, execute, parse, query, sync } from "../../../e2e/support/wire.ts";
 import { type Frame, reply, settle, splitFrames, testCrypto } from "../support/wire.ts";
 
