@@ -12,8 +12,12 @@ import { addTenant, type RuntimeName, runtimeCommand, startGateway } from "../st
 import type { CrowdTask } from "../stage/idle-crowd.ts";
 import { residentBytes } from "../stage/usage.ts";
 
-/** Connected before counting begins, so that the first client's one-time costs are not counted as every client's. */
+/**
+ * Connected before counting begins, and come and gone before that: one-time costs, compiled code and heap that logins need among them, are not
+ * counted as every client's.
+ */
 const warmUpClients = 50;
+const passing = 1000;
 const kibibyte = 1024;
 /** A login takes milliseconds of two processes; on a busy machine many times that. */
 const patienceMs = { atAll: 60_000, perClient: 100 } as const;
@@ -70,7 +74,7 @@ async function underRuntime(context: Context, runtime: RuntimeName, tls: boolean
   const gateway = await startGateway(`idle_${runtime}${tls ? "_tls" : ""}`, runtime, context.dir, context.server);
   try {
     const tenant = await addTenant(gateway, { pool_mode: context.poolMode });
-    const grown = await growWith(gateway.pid, { to: tenant, tls, counts });
+    const grown = await growWith(gateway.pid, { to: tenant, tls, counts, passing });
     return counts.slice(1).map((clients, i) => ({ runtime, tls, clients, gatewayKib: grown[i]!, floorKib: floor[i]! }));
   } finally {
     await gateway.stop();
@@ -84,7 +88,7 @@ async function measureFloor(context: Context, runtime: RuntimeName, tls: boolean
   const child = startChild(`empty server under ${runtime}`, program, [...args, script("empty-server"), JSON.stringify(task)]);
   try {
     const port = await waitFor(child, async () => /^(\d+)\n/.exec(child.output())?.[1]);
-    return await growWith(child.pid, { to: { port: Number(port) }, tls, counts });
+    return await growWith(child.pid, { to: { port: Number(port) }, tls, counts, passing });
   } finally {
     await child.stop(1000);
     sink?.server.close();
@@ -119,7 +123,7 @@ async function growWith(pid: number, task: CrowdTask): Promise<number[]> {
 
 async function sizeAt(crowd: Child, pid: number, count: number): Promise<number> {
   const isThere = async () => (crowd.output().split("\n").includes(String(count)) ? true : undefined);
-  await waitFor(crowd, isThere, patienceMs.atAll + count * patienceMs.perClient);
+  await waitFor(crowd, isThere, patienceMs.atAll + (count + passing) * patienceMs.perClient);
   await pause(3000); // what was needed for connecting only is given back
   const bytes = await residentBytes(pid);
   process.kill(crowd.pid, "SIGUSR2");

@@ -8,6 +8,8 @@ export interface CrowdTask {
   /** A gateway to log in to, or the port of an empty server. */
   readonly to: Contender | { readonly port: number };
   readonly tls: boolean;
+  /** So many come and go first. */
+  readonly passing: number;
   /** It prints a line when each of these numbers is reached, and goes on when it is sent SIGUSR2. */
   readonly counts: readonly number[];
 }
@@ -17,8 +19,16 @@ const secureContext = createSecureContext({ minVersion: "TLSv1.2" });
 const task = JSON.parse(process.argv[2] ?? "{}") as CrowdTask;
 const held: unknown[] = [];
 
+const open = () => ("user" in task.to ? WireClient.logIn(task.to, task.tls ? {} : undefined) : openBare(task.to.port));
+
 async function join(): Promise<void> {
-  held.push("user" in task.to ? await WireClient.logIn(task.to, task.tls ? {} : undefined) : await openBare(task.to.port));
+  held.push(await open());
+}
+
+async function pass(): Promise<void> {
+  const client = await open();
+  if (client instanceof WireClient) await client.end();
+  else client.destroy();
 }
 
 function openBare(port: number): Promise<Socket> {
@@ -36,6 +46,8 @@ function openBare(port: number): Promise<Socket> {
 }
 
 const told = () => new Promise<void>((done) => process.once("SIGUSR2", () => done()));
+
+for (let passed = 0; passed < task.passing; passed += connectingAtOnce) await Promise.all(Array.from({ length: connectingAtOnce }, pass));
 
 for (const count of task.counts) {
   while (held.length < count) await Promise.all(Array.from({ length: Math.min(connectingAtOnce, count - held.length) }, join));
