@@ -88,22 +88,3 @@ export function encodeParse(parse: Parse, sql: string): Uint8Array {
 
 /** The first byte of a Describe or Close: a portal, not a prepared statement. */
 export const describesPortal = 0x50;
-
-/**
- * The name of a statement or portal that begins `at`, as a map key, byte for byte; PostgreSQL compares the first 63. A name that does not end
- * is what is there of it: PostgreSQL refuses such a message, or the rest is still to come.
- */
-export function nameAt(body: Uint8Array, at: number): string {
-  const end = nextString(body, at);
-  return nameOf(body.subarray(at, body[end - 1] === 0 ? end - 1 : end));
-}
-
-/** Behind the NUL of the string that begins `at`. Of Bind: portal, then prepared statement. */
-export function nextString(body: Uint8Array, at: number): number {
-  const end = body.indexOf(0, at);
-  return end < 0 ? body.length : end + 1;
-}
-
-export function nameOf(bytes: Uint8Array): string {
-  return String.fromCharCode(...bytes.subarray(0, 63));
-}

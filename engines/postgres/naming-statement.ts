@@ -1,6 +1,6 @@
 /** SQL that makes, runs or ends prepared statements and cursors by name: PREPARE, EXECUTE, DEALLOCATE, DECLARE, CLOSE, DISCARD. */
-import { nameOf } from "./frontend.ts";
 import { isWordStart, skipBlockComment, skipLine, skipQuoted, wordEnd } from "./lexemes.ts";
+import { nameOf } from "./names.ts";
 import type { NamingStatement } from "./statement-kinds.ts";
 
 export type NamingVerb = NamingStatement["verb"];

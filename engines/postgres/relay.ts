@@ -23,7 +23,8 @@ import { endsStatement, StatementLog } from "./statement-log.ts";
 const cancelGraceMs = 5000;
 
 /** Backend messages whose body is looked at; of all others no view is made. */
-const bodiesRead = new Set<number>([B.ErrorResponse, B.ParameterStatus, B.CopyOutResponse]);
+const bodyIsRead = new Uint8Array(256);
+for (const type of [B.ErrorResponse, B.ParameterStatus, B.CopyOutResponse]) bodyIsRead[type] = 1;
 
 export class Relay implements TwoSided {
   readonly #deps: RelayDeps;
@@ -233,7 +234,7 @@ export class Relay implements TwoSided {
       const verdict =
         type === F.Query
           ? this.#onQuery(chunk, at + 5, isWhole ? at + total : 0)
-          : this.#onClientFrame(type, chunk.subarray(at + 5, at + total), isWhole);
+          : this.#onClientFrame(type, chunk, at + 5, isWhole ? at + total : chunk.length, isWhole);
       if (verdict === stop) {
         if (at > from) this.#backend.write(chunk.subarray(from, at));
         this.#end(undefined, this.#isAtRest()); // the client said goodbye; what it sent before is still carried out, as PostgreSQL would
@@ -253,16 +254,16 @@ export class Relay implements TwoSided {
     if (!flowing) this.#client.pause();
   }
 
-  /** `body` is the beginning only of frames too large to be read. */
-  #onClientFrame(type: number, body: Uint8Array, isWhole: boolean): Verdict {
+  /** The body from `from` up to `to`: the beginning only of frames too large to be read. No view is made of it but of what is prepared: it costs as much. */
+  #onClientFrame(type: number, chunk: Uint8Array, from: number, to: number, isWhole: boolean): Verdict {
     switch (type) {
       case F.Parse:
         this.#unsynced = true;
-        return this.#guard.readParse(body, isWhole) ?? forward;
+        return this.#guard.readParse(chunk.subarray(from, to), isWhole) ?? forward;
       case F.Bind:
         this.#unsynced = true;
         this.#described = false;
-        this.#guard.readBind(body);
+        this.#guard.readBind(chunk, from, to);
         return forward;
       case F.Execute:
         this.#unsynced = true;
@@ -270,7 +271,7 @@ export class Relay implements TwoSided {
         this.#executing++;
         this.#isFlushed = false;
         if (!this.#described) this.#trustsDescriptions = true;
-        return this.#guard.readExecute(body) ?? forward;
+        return this.#guard.readExecute(chunk, from, to) ?? forward;
       case F.Sync:
         if (this.#copyingIn) return forward; // a backend in copy-in mode ignores Sync
         this.#unsynced = false;
@@ -290,13 +291,12 @@ export class Relay implements TwoSided {
       default:
         this.#unsynced = true; // Describe, Close, Flush
         if (type === F.Flush) this.#isFlushed = true;
-        if (type === F.Describe && body[0] === describesPortal) this.#described = true;
-        this.#guard.readOther(type, body);
+        if (type === F.Describe && from < to && chunk[from] === describesPortal) this.#described = true;
+        this.#guard.readOther(type, chunk, from, to);
         return forward;
     }
   }
 
-  /** The one client message with no view made of its body: on some runtimes a view costs as much as reading it. */
   #onQuery(chunk: Uint8Array, from: number, to: number): Verdict {
     const { replacement, deeds } = this.#guard.readQuery(chunk, from, to);
     this.#owe("query", deeds);
@@ -340,7 +340,7 @@ export class Relay implements TwoSided {
         return;
       }
       const isWhole = chunk.length - at >= total;
-      if (!isWhole && total <= inspectionBytes && (type === B.ReadyForQuery || bodiesRead.has(type) || endsStatement[type] === 1)) break;
+      if (!isWhole && total <= inspectionBytes && (type === B.ReadyForQuery || bodyIsRead[type] === 1 || endsStatement[type] === 1)) break;
       const taken = Math.min(total, chunk.length - at);
       if (this.#log && endsStatement[type] !== 0) this.#log.backend(type, chunk, at + 5, at + taken, !this.#override);
       const verdict =
@@ -348,7 +348,7 @@ export class Relay implements TwoSided {
           ? this.#override
             ? this.#onOverriddenReady(this.#override, chunk[at + 5]!)
             : this.#onReady(chunk[at + 5]!)
-          : this.#onBackendFrame(type, isWhole && bodiesRead.has(type) ? chunk.subarray(at + 5, at + total) : undefined, total);
+          : this.#onBackendFrame(type, isWhole && bodyIsRead[type] === 1 ? chunk.subarray(at + 5, at + total) : undefined, total);
       const passes = verdict === forward || verdict === announce;
       if (verdict !== forward) {
         if (at > from) flowing = this.#client.write(chunk.subarray(from, at)) && flowing;

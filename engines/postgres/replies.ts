@@ -8,24 +8,30 @@ type RequestKind = "query" | "sync" | "function";
 interface Reply {
   readonly kind: RequestKind | "parse" | "bind" | "describe" | "close" | "execute";
   /** Of a parse or close: the statement; of a bind, execute or close: the portal. Undefined where the names were not read. */
-  readonly statement?: string | undefined;
-  readonly portal?: string | undefined;
+  readonly statement: string | undefined;
+  readonly portal: string | undefined;
   /** Of each statement of a query, or of the one parsed. */
-  readonly deeds?: readonly Deed[] | undefined;
+  readonly deeds: readonly Deed[] | undefined;
   next: number;
+}
+
+/** All of one shape: what reads them is the hot path. */
+function reply(kind: Reply["kind"], statement?: string, portal?: string, deeds?: readonly Deed[]): Reply {
+  return { kind, statement, portal, deeds, next: 0 };
 }
 
 // Shared, so that the common case allocates nothing.
 const shared = {
-  query: { kind: "query", next: 0 },
-  sync: { kind: "sync", next: 0 },
-  function: { kind: "function", next: 0 },
-  bind: { kind: "bind", next: 0 },
-  bindUnnamed: { kind: "bind", portal: "", next: 0 },
-  describe: { kind: "describe", next: 0 },
-  close: { kind: "close", next: 0 },
-  execute: { kind: "execute", next: 0 },
-} as const satisfies Record<string, Reply>;
+  query: reply("query"),
+  sync: reply("sync"),
+  function: reply("function"),
+  bind: reply("bind"),
+  bindUnnamed: reply("bind", undefined, ""),
+  describe: reply("describe"),
+  close: reply("close"),
+  execute: reply("execute"),
+  executeUnnamed: reply("execute", undefined, ""),
+};
 
 const initialSlots = 8;
 
@@ -58,23 +64,23 @@ export class Replies {
   }
 
   pushQuery(deeds: readonly Deed[]): void {
-    this.#add({ kind: "query", deeds, next: 0 });
+    this.#add(reply("query", undefined, undefined, deeds));
   }
 
   pushParse(statement: string, deed: Deed): void {
-    this.#add({ kind: "parse", statement, deeds: [deed], next: 0 });
+    this.#add(reply("parse", statement, undefined, [deed]));
   }
 
   pushBind(portal: string, statement: string): void {
-    this.#add({ kind: "bind", portal, statement, next: 0 });
+    this.#add(reply("bind", statement, portal));
   }
 
   pushClose(isStatement: boolean, name: string): void {
-    this.#add(isStatement ? { kind: "close", statement: name, next: 0 } : { kind: "close", portal: name, next: 0 });
+    this.#add(isStatement ? reply("close", name) : reply("close", undefined, name));
   }
 
-  pushExecute(portal: string | undefined): void {
-    this.#add(portal === undefined ? shared.execute : { kind: "execute", portal, next: 0 });
+  pushExecute(portal: string): void {
+    this.#add(reply("execute", undefined, portal));
   }
 
   /**

@@ -3,8 +3,9 @@ import type { GatewayError } from "../../core/errors.ts";
 import type { DatabaseSettings } from "../../core/model.ts";
 import { decodeErrorFields, type ErrorFields } from "./backend.ts";
 import { concatBytes, fromUtf8, MessageWriter, readable } from "./bytes.ts";
-import { decodeParse, describesPortal, encodeParse, encodeQuery, failingExecute, nameAt, nextString, unboundPortal } from "./frontend.ts";
+import { decodeParse, describesPortal, encodeParse, encodeQuery, failingExecute, unboundPortal } from "./frontend.ts";
 import { backend as B, frontend as F } from "./message-types.ts";
+import { nameAt, nextString } from "./names.ts";
 import { copyRefusal, ddlRefusal, encodeRefusal, raisingSql } from "./refusal.ts";
 import type { Replies } from "./replies.ts";
 import { ddlCertain, ddlNone, type StatementSummary, summarize } from "./statement.ts";
@@ -92,10 +93,10 @@ export class StatementGuard {
    * @returns what is sent to the backend instead; undefined = the message as it came.
    */
   readParse(body: Uint8Array, isWhole: boolean): Uint8Array | undefined {
-    const name = nameAt(body, 0);
+    const name = nameAt(body, 0, body.length);
     const parse = isWhole ? readable(body, decodeParse) : undefined;
     if (!parse) {
-      this.#replies.pushParse(name, mayWrite(body, nextString(body, 0)));
+      this.#replies.pushParse(name, mayWrite(body, nextString(body, 0, body.length)));
       return undefined;
     }
     const summary = summarize(parse.sql);
@@ -116,28 +117,32 @@ export class StatementGuard {
     if (this.#ddlStatements.size < maxDdlNames) this.#ddlStatements.add(statement);
   }
 
-  readBind(body: Uint8Array): void {
+  /** The bodies of this and the following stand from `from` up to `to`. */
+  readBind(chunk: Uint8Array, from: number, to: number): void {
     if (!this.limitsRows && !this.#ddlStatements) {
-      this.#replies.push(body[0] === 0 ? "bindUnnamed" : "bind");
+      this.#replies.push(from < to && chunk[from] === 0 ? "bindUnnamed" : "bind");
       return;
     }
-    const statement = nameAt(body, nextString(body, 0));
+    const behindPortal = nextString(chunk, from, to);
+    const statement = nameAt(chunk, behindPortal, to);
     if (this.#ddlStatements?.has(statement)) this.#ddlInFlight = true;
-    this.#replies.pushBind(nameAt(body, 0), statement);
+    this.#replies.pushBind(nameAt(chunk, from, to), statement);
   }
 
   /** @returns as readParse */
-  readExecute(body: Uint8Array): Uint8Array | undefined {
-    const replacement = body[0] === 0 && this.#replies.unnamedIsStale ? failingExecute : undefined;
-    if (this.limitsRows) this.#replies.pushExecute(nameAt(body, 0));
-    else this.#replies.push("execute");
+  readExecute(chunk: Uint8Array, from: number, to: number): Uint8Array | undefined {
+    const isUnnamed = from < to && chunk[from] === 0;
+    const replacement = isUnnamed && this.#replies.unnamedIsStale ? failingExecute : undefined;
+    if (!this.limitsRows) this.#replies.push("execute");
+    else if (isUnnamed) this.#replies.push("executeUnnamed");
+    else this.#replies.pushExecute(nameAt(chunk, from, to));
     return replacement;
   }
 
   /** Describe and Close; of Flush nothing is to be known. */
-  readOther(type: number, body: Uint8Array): void {
+  readOther(type: number, chunk: Uint8Array, from: number, to: number): void {
     if (type === F.Describe) this.#replies.push("describe");
-    else if (type === F.Close) this.#replies.pushClose(body[0] !== describesPortal, nameAt(body, 1));
+    else if (type === F.Close) this.#replies.pushClose(from === to || chunk[from] !== describesPortal, nameAt(chunk, from + 1, to));
   }
 
   /** Nothing is in flight any more. */

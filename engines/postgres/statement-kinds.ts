@@ -25,6 +25,8 @@ export class StatementKinds {
   // Made once there are any: most sessions have none.
   #statements: Map<string, Deed> | undefined;
   #portals: Map<string, Deed> | undefined;
+  /** The portal without a name, which most drivers use for everything. */
+  #unnamed: Deed | undefined;
   /** Portals were bound while nobody looked: one that is not known may write. */
   #unread: boolean;
 
@@ -33,6 +35,7 @@ export class StatementKinds {
     if (!from) return;
     this.#statements = from.#statements && new Map(from.#statements);
     this.#portals = from.#portals && new Map(from.#portals);
+    this.#unnamed = from.#unnamed;
   }
 
   hasStatement(name: string): boolean {
@@ -44,21 +47,24 @@ export class StatementKinds {
   }
 
   bound(portal: string, statement: string): void {
-    this.#portals = remember(this.#portals, portal, this.#statements?.get(statement) ?? false);
+    const deed = this.#statements?.get(statement) ?? false;
+    if (portal === "") this.#unnamed = deed;
+    else this.#portals = remember(this.#portals, portal, deed);
   }
 
   /** Of names nobody read: any portal may have been replaced. */
   boundUnread(): void {
-    this.#portals = undefined;
+    this.#forgetPortals();
     this.#unread = true;
   }
 
   closed(isStatement: boolean, name: string): void {
-    (isStatement ? this.#statements : this.#portals)?.delete(name);
+    if (!isStatement && name === "") this.#unnamed = undefined;
+    else (isStatement ? this.#statements : this.#portals)?.delete(name);
   }
 
   portal(name: string): Deed {
-    return this.#portals?.get(name) ?? this.#unread;
+    return (name === "" ? this.#unnamed : this.#portals?.get(name)) ?? this.#unread;
   }
 
   writes(deed: Deed): boolean {
@@ -73,20 +79,31 @@ export class StatementKinds {
     if (verb === "PREPARE" && name !== undefined) this.#prepared(name, writes);
     else if (verb === "PREPARE") this.#statements = undefined;
     else if (verb === "DECLARE" && name !== undefined) this.#portals = remember(this.#portals, name, false);
-    else if (verb === "DECLARE") this.#portals = undefined;
-    else if (verb === "DEALLOCATE" || verb === "CLOSE") forget(verb === "DEALLOCATE" ? this.#statements : this.#portals, name);
+    else if (verb === "DECLARE") this.#forgetPortals();
+    else if (verb === "DEALLOCATE") forget(this.#statements, name);
+    else if (verb === "CLOSE") this.#close(name);
     else if (verb === "DISCARD") this.#discard();
   }
 
   /** Portals end with their transaction; cursors WITH HOLD do not, and only read. */
   transactionEnded(): void {
-    this.#portals = undefined;
+    this.#forgetPortals();
     this.#unread = false;
   }
 
   /** A name that is there already can be had twice where a backend is shared: the client's own statements stand under other names there. */
   #prepared(name: string, writes: boolean): void {
     if (!this.#statements?.has(name)) this.#statements = remember(this.#statements, name, writes);
+  }
+
+  #close(name: string | undefined): void {
+    if (name === undefined) this.#forgetPortals();
+    else this.#portals?.delete(name);
+  }
+
+  #forgetPortals(): void {
+    this.#portals = undefined;
+    this.#unnamed = undefined;
   }
 
   #discard(): void {

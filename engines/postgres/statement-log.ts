@@ -1,6 +1,7 @@
 /** Follows one session's statements for its journal: which text runs, since when, with what outcome. Reads what passes; holds nothing up, never throws. */
 import { type EndedStatement, maxStatementBytes as maxTextBytes, type StatementJournal, type StatementText } from "../../core/query-log.ts";
 import { backend as B, frontend as F, transactionStatus } from "./message-types.ts";
+import { endOfName, nameIn } from "./names.ts";
 
 /** Prepared statements and portals whose text is remembered per session, and how much of it. */
 const maxNames = 10_000;
@@ -181,17 +182,17 @@ export class StatementLog {
     const text = end < 0 ? unknownText : this.#textAt(chunk, end + 1, to, isWhole);
     this.#cycleText = text;
     if (end === from) this.#statement = text;
-    else if (end > from) this.#rememberStatement(nameAt(chunk, from, end), text);
+    else if (end > from) this.#rememberStatement(nameIn(chunk, from, end), text);
   }
 
   #onBind(chunk: Uint8Array, from: number, to: number): void {
     const portalEnd = endOfName(chunk, from, to);
     const end = portalEnd < 0 ? -1 : endOfName(chunk, portalEnd + 1, to);
     const text =
-      (end === portalEnd + 1 ? this.#statement : end < 0 ? undefined : this.#statements?.get(nameAt(chunk, portalEnd + 1, end))) ?? unknownText;
+      (end === portalEnd + 1 ? this.#statement : end < 0 ? undefined : this.#statements?.get(nameIn(chunk, portalEnd + 1, end))) ?? unknownText;
     this.#cycleText = text;
     if (portalEnd === from) this.#portal = text;
-    else if (portalEnd > from) this.#rememberPortal(nameAt(chunk, from, portalEnd), text);
+    else if (portalEnd > from) this.#rememberPortal(nameIn(chunk, from, portalEnd), text);
   }
 
   #onExecute(chunk: Uint8Array, from: number, to: number): void {
@@ -202,7 +203,7 @@ export class StatementLog {
       return;
     }
     const end = endOfName(chunk, from, to);
-    const text = end === from ? this.#portal : end < 0 ? undefined : this.#portals?.get(nameAt(chunk, from, end));
+    const text = end === from ? this.#portal : end < 0 ? undefined : this.#portals?.get(nameIn(chunk, from, end));
     const execute = this.#begin("execute", now, text ?? unknownText);
     if (end >= 0 && end + 5 <= to) execute.maxRows = (chunk[end + 1]! << 24) | (chunk[end + 2]! << 16) | (chunk[end + 3]! << 8) | chunk[end + 4]!;
     this.#push(execute);
@@ -211,7 +212,7 @@ export class StatementLog {
   #onClose(chunk: Uint8Array, from: number, to: number): void {
     const end = endOfName(chunk, from + 1, to);
     if (end <= from + 1) return;
-    const name = nameAt(chunk, from + 1, end);
+    const name = nameIn(chunk, from + 1, end);
     if (chunk[from] === 0x53) this.#forgetStatement(name);
     else this.#portals?.delete(name);
   }
@@ -379,20 +380,6 @@ function textIn(chunk: Uint8Array, from: number, to: number, isWhole: boolean, b
   const end = Math.min(nul < 0 ? to : nul, from + maxTextBytes);
   const isCut = nul < 0 ? !isWhole || end < to : end < nul;
   return { bytes: copy(chunk, from, end), isCut, backslashes };
-}
-
-/** Where the NUL of a name or text is; −1 when it is not before `to`. */
-function endOfName(chunk: Uint8Array, from: number, to: number): number {
-  if (from < to && chunk[from] === 0) return from;
-  const end = chunk.indexOf(0, from);
-  return end >= 0 && end < to ? end : -1;
-}
-
-/** A name as a map key, byte for byte; PostgreSQL compares the first 63. */
-function nameAt(chunk: Uint8Array, from: number, to: number): string {
-  let name = "";
-  for (let at = from; at < to && at < from + 63; at++) name += String.fromCharCode(chunk[at]!);
-  return name;
 }
 
 function copy(chunk: Uint8Array, from: number, to: number): Uint8Array {

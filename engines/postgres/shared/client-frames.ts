@@ -5,17 +5,10 @@ import { concatBytes, fromUtf8, MessageWriter, readable, readUint32, utf8 } from
 import { inspectionBytes } from "../frame-rules.ts";
 import { decodeParse, describesPortal, failingParse } from "../frontend.ts";
 import { frontend as F } from "../message-types.ts";
+import { endOfName, nameAt, nameIn, nameOf } from "../names.ts";
 import { encodeRefusal } from "../refusal.ts";
 import type { BackendState } from "./backend-state.ts";
-import {
-  ClientStatements,
-  encodeForStatement,
-  makeStatement,
-  maxStatements,
-  nameKey,
-  type Statement,
-  unnamedStatement,
-} from "./client-statements.ts";
+import { ClientStatements, encodeForStatement, makeStatement, maxStatements, type Statement, unnamedStatement } from "./client-statements.ts";
 import { Expected, kinds, type Outcome } from "./expected.ts";
 import { SessionSettings } from "./session-settings.ts";
 import { type NamedStatement, readState, type StateReading } from "./session-state.ts";
@@ -179,7 +172,7 @@ export class ClientFrames {
 
   /** A statement prepared by Parse, under the name by which SQL knows it. */
   #findNamed({ name }: NamedStatement): Statement | undefined {
-    return this.statements.find(nameKey(fromUtf8(name)));
+    return this.statements.find(nameOf(fromUtf8(name)));
   }
 
   #onExtended(type: number, chunk: Uint8Array, from: number, to: number, isWhole: boolean, backend: BackendState): FrameVerdict {
@@ -194,7 +187,7 @@ export class ClientFrames {
         this.#onClose(chunk, from, to);
         return undefined;
       case F.Execute: {
-        const reading = this.#portals?.get(nameKey(cstring(chunk, from + 5, to)));
+        const reading = this.#portals?.get(nameAt(chunk, from + 5, to));
         if (reading) this.settings.sent(reading);
         this.expected.push(kinds.execute, reading && { done: () => this.settings.succeeded(reading) });
         return undefined;
@@ -209,13 +202,13 @@ export class ClientFrames {
     const parse = isWhole ? readable(body, decodeParse) : undefined;
     if (!parse) {
       if (!isWhole) this.settings.pin("statement too large");
-      const name = nameKey(cstring(body, 0, body.length));
+      const name = nameAt(body, 0, body.length);
       this.statements.set(name, undefined);
       if (name === "") backend.unnamed = undefined;
       this.expected.push(kinds.parse);
       return undefined;
     }
-    const name = nameKey(parse.statement);
+    const name = nameOf(parse.statement);
     const reading = readState(parse.sql);
     const named = reading?.statement && this.#findNamed(reading.statement);
     if (named && !backend.has(named) && !this.#takesRaw()) return this.#need(named, true);
@@ -267,13 +260,13 @@ export class ClientFrames {
   }
 
   #onBind(chunk: Uint8Array, from: number, to: number, backend: BackendState): FrameVerdict {
-    const portalEnd = chunk.indexOf(0, from + 5);
-    const nameEnd = portalEnd < 0 || portalEnd >= to ? -1 : chunk.indexOf(0, portalEnd + 1);
-    const isReadable = nameEnd >= 0 && nameEnd < to;
-    const statement = isReadable ? this.statements.find(nameKey(chunk.subarray(portalEnd + 1, nameEnd))) : undefined;
+    const portalEnd = endOfName(chunk, from + 5, to);
+    const nameEnd = portalEnd < 0 ? -1 : endOfName(chunk, portalEnd + 1, to);
+    const isReadable = nameEnd >= 0;
+    const statement = isReadable ? this.statements.find(nameIn(chunk, portalEnd + 1, nameEnd)) : undefined;
     const verdict = statement && this.#readyFor(statement, backend);
     if (verdict !== undefined) return verdict;
-    if (isReadable) this.#notePortal(nameKey(chunk.subarray(from + 5, portalEnd)), statement?.reading);
+    if (isReadable) this.#notePortal(nameIn(chunk, from + 5, portalEnd), statement?.reading);
     this.expected.push(kinds.bind);
     if (!statement || statement.key === "") return undefined;
     return withName(chunk, from, portalEnd + 1, nameEnd, to, statement);
@@ -281,14 +274,10 @@ export class ClientFrames {
 
   #onDescribe(chunk: Uint8Array, from: number, to: number, backend: BackendState): FrameVerdict {
     const isStatement = chunk[from + 5] !== describesPortal;
-    const name = isStatement ? cstring(chunk, from + 6, to) : undefined;
-    const statement = name && this.statements.find(nameKey(name));
+    const statement = isStatement ? this.statements.find(nameAt(chunk, from + 6, to)) : undefined;
     const verdict = statement && this.#readyFor(statement, backend);
     if (verdict !== undefined) return verdict;
-    const keepShape = (shape?: Uint8Array) => {
-      if (statement) statement.shape = shape?.slice();
-    };
-    this.expected.push(kinds.describe, statement && { wantsBody: true, done: keepShape });
+    this.expected.push(kinds.describe, statement && keepsShape(statement));
     return statement && statement.key !== "" ? encodeForStatement(F.Describe, statement.backendName) : undefined;
   }
 
@@ -300,7 +289,7 @@ export class ClientFrames {
 
   /** The name is the client's own: on the backend others may use what it stands for. A Close of no statement is answered like any other. */
   #onClose(chunk: Uint8Array, from: number, to: number): void {
-    const name = nameKey(cstring(chunk, from + 6, to));
+    const name = nameAt(chunk, from + 6, to);
     if (chunk[from + 5] === describesPortal) this.#portals?.delete(name);
     const statement = chunk[from + 5] === describesPortal ? undefined : this.statements.find(name);
     if (statement) this.statements.set(name, undefined);
@@ -355,14 +344,19 @@ function namesEnd(chunk: Uint8Array, from: number, to: number): number {
   return second < to ? second : -1;
 }
 
-/** The bytes `nameKey` made a text of. */
-function fromLatin1(name: string): Uint8Array {
-  return Uint8Array.from(name, (letter) => letter.charCodeAt(0));
+/** What a Describe's answer is kept by. */
+function keepsShape(statement: Statement): Outcome {
+  return {
+    wantsBody: true,
+    done(shape) {
+      statement.shape = shape?.slice();
+    },
+  };
 }
 
-function cstring(chunk: Uint8Array, from: number, to: number): Uint8Array {
-  const end = chunk.indexOf(0, from);
-  return chunk.subarray(from, end < 0 || end > to ? to : end);
+/** The bytes `nameOf` made a text of. */
+function fromLatin1(name: string): Uint8Array {
+  return Uint8Array.from(name, (letter) => letter.charCodeAt(0));
 }
 
 /** A Bind, or its beginning, with another statement's name. */

@@ -71,11 +71,6 @@ export class ClientStatements {
   }
 }
 
-/** A name of the client's as a map key, byte for byte. */
-export function nameKey(bytes: Uint8Array): string {
-  return bytes.length === 0 ? "" : String.fromCharCode(...bytes.subarray(0, 63));
-}
-
 /** @param digest SHA-256, so that no client can make its statement pass for another's. */
 export function makeStatement(parse: Parse, reading: StateReading | undefined, digest: (data: Uint8Array) => Uint8Array): Statement {
   const { sql, parameterTypes } = parse;

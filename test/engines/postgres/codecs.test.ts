@@ -76,23 +76,8 @@ describe("frontend messages", () => {
     ["ParameterStatus", backend.decodeParameterStatus, "61 00 62 00 00"],
   ] as const)("%s with something left over is refused", (_, decode, body) => expect(() => decode(bytes(body))).toThrow(violation));
 
-  it("Bind's names are read as far as they are there", () => {
-    const body = bytes("70 71 00 73 00 0000");
-    const names = (of: Uint8Array) => [frontend.nameAt(of, 0), frontend.nameAt(of, frontend.nextString(of, 0))];
-    expect(names(body)).toEqual(["pq", "s"]);
-    expect(Array.from({ length: 5 }, (_, cut) => names(body.subarray(0, cut)))).toEqual([
-      ["", ""],
-      ["p", ""],
-      ["pq", ""],
-      ["pq", ""],
-      ["pq", "s"],
-    ]);
-    expect(frontend.nameAt(Buffer.from(`${"n".repeat(64)}\0`), 0)).toBe("n".repeat(63));
-  });
-
   it("throw nothing but a refusal on random bodies", () => {
-    const readName = (body: Uint8Array) => frontend.nameAt(body, frontend.nextString(body, 0));
-    const decoders = [frontend.decodeParse, readName, backend.decodeErrorFields];
+    const decoders = [frontend.decodeParse, backend.decodeErrorFields];
     for (let seed = 0; seed < 5000; seed++) {
       const random = new Prng(seed);
       const body = Uint8Array.from({ length: random.int(30) }, () => random.pick([0, 0, 1, 65, 255]));
