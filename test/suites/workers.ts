@@ -33,7 +33,7 @@ export function describeWorkers(runtime: RuntimeUnderTest): void {
     let small: Target;
     let address = 20;
     /** Each with limits of its own. */
-    const nextAddress = () => `127.0.3.${++address}`;
+    const nextAddress = () => `127.0.${3 + (++address >> 8)}.${address & 255}`;
 
     beforeAll(async () => {
       fleet = await makeFleet(runtime, flags);
