@@ -67,7 +67,7 @@ function isStandalone(script: string): boolean {
 }
 
 /** Whether `reusePort` works here: Node has it since 22.12; Deno and Bun always had. */
-function sharesPorts(): boolean {
+export function sharesPorts(): boolean {
   if (runtimeName() !== "node") return true;
   const [major = 0, minor = 0] = process.versions.node.split(".").map(Number);
   return major > 22 || (major === 22 && minor >= 12);

@@ -1,14 +1,14 @@
 /** The processes that serve clients in place of the first one: started together, started again when one ends, reloaded and drained together. */
 import type { Clock } from "../../core/clock.ts";
-import type { Config } from "../../core/config.ts";
+import { type Config, flagName } from "../../core/config.ts";
 import type { Log } from "../../core/log.ts";
 import type { EngineName } from "../../core/model.ts";
 import type { ClusterCounts } from "../../core/pool.ts";
 import type { Entrance } from "../entrance.ts";
 import type { Listeners } from "../listeners.ts";
 import { openPort } from "../open-port.ts";
-import type { Runtime } from "../runtime/runtime.ts";
-import { countCores, startWorkerProcess, type WorkerProcess } from "../runtime/worker-process.ts";
+import type { Listener, Runtime } from "../runtime/runtime.ts";
+import { countCores, sharesPorts, startWorkerProcess, type WorkerProcess } from "../runtime/worker-process.ts";
 import { StartupError } from "../startup-error.ts";
 import type { MetricSnapshot, WorkerCalls, WorkerStart } from "./calls.ts";
 import { Channel } from "./channel.ts";
@@ -29,6 +29,11 @@ export interface WorkerGroupDeps {
   /** What counts for all of them. */
   readonly entrance: Entrance;
 }
+
+const portSettings = { PostgreSQL: "pg_port", MySQL: "mysql_port", MongoDB: "mongo_port", Redis: "redis_port" } as const satisfies Record<
+  EngineName,
+  string
+>;
 
 /** One that ended sooner than that after its start is started again after a pause; one that cannot start, after ever longer ones. */
 const steadyMs = 10_000;
@@ -90,7 +95,7 @@ class WorkerGroup {
 
   /** The first worker finds the ports where any will do, the others share them. */
   async open(): Promise<void> {
-    await this.#assertPortsFree();
+    this.#ports = await this.#findPorts();
     this.#ports = await this.#start(0);
     await Promise.all(Array.from({ length: this.#count - 1 }, (_, i) => this.#start(i + 1)));
   }
@@ -140,15 +145,27 @@ class WorkerGroup {
     await tooLong;
   }
 
-  /** Ports that several sockets may share would be shared with another gateway, too. */
-  async #assertPortsFree(): Promise<void> {
+  /**
+   * Ports that several sockets may share would be shared with another gateway, too. Where they cannot be shared, each worker asks this process for
+   * them by number: what is free is found for all, as the 0 of one is not that of another.
+   */
+  async #findPorts(): Promise<Partial<Record<EngineName, number>>> {
     const { runtime, config } = this.#deps;
-    for (const name of ["pg", "mysql", "mongo", "redis"] as const) {
-      const port = config[`${name}_port`];
-      if (port <= 0) continue;
-      const listener = await openPort(runtime, { option: `--${name}-port`, host: config.host, port }, (pipe) => pipe.destroy());
-      await listener.close(0);
+    const found: Partial<Record<EngineName, number>> = {};
+    const tried: Listener[] = [];
+    try {
+      for (const [engine, name] of Object.entries(portSettings)) {
+        const port = config[name];
+        if (port < 0 || (port === 0 && sharesPorts())) continue;
+        const option = `--${flagName(name)}`;
+        const listener = await openPort(runtime, { option, host: config.host, port }, (pipe) => pipe.destroy());
+        tried.push(listener);
+        found[engine as EngineName] = listener.port;
+      }
+    } finally {
+      await Promise.all(tried.map((listener) => listener.close(0)));
     }
+    return found;
   }
 
   /** @throws {StartupError} */
@@ -180,8 +197,7 @@ class WorkerGroup {
   }
 
   #startOf(place: number, { room }: WorkerAccount): WorkerStart {
-    const ports = { PostgreSQL: "pg_port", MySQL: "mysql_port", MongoDB: "mongo_port", Redis: "redis_port" } as const;
-    const known = Object.entries(this.#ports).map(([engine, port]) => [ports[engine as EngineName], port]);
+    const known = Object.entries(this.#ports).map(([engine, port]) => [portSettings[engine as EngineName], port]);
     const config = { ...this.#config, ...Object.fromEntries(known) };
     return { number: place + 1, workers: this.#count, config, embedded: this.#deps.embedded, room };
   }

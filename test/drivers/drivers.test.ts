@@ -4,7 +4,7 @@ import { languages } from "./languages.ts";
 import { type Command, driverChecks, type Language, type Migration, poolChecks, type Snippet } from "./support/language.ts";
 import { freshDir, readReport, runIn, writeBlocks } from "./support/program.ts";
 import { type RowResult, writeResult } from "./support/results.ts";
-import { type DriverProject, documentTables, startWorld, type World } from "./support/world.ts";
+import { type DriverProject, documentTables, type PoolMode, startWorld, usualPoolMode, type World } from "./support/world.ts";
 
 let world: World;
 /** Drops idle clients after three seconds, which is what a pool's advice is tried against. */
@@ -26,9 +26,11 @@ describe.for(languages)("$name", (language) => {
     absent = await language.prepare();
   }, 600_000);
 
-  afterAll(() => writeResult({ language: language.name, guide: language.guide, rows: results }));
+  afterAll(async () => {
+    if (usualPoolMode === "session") await writeResult({ language: language.name, guide: language.guide, rows: results });
+  });
 
-  describe.for(language.rows)("$name", ({ name, note, snippet, checks, tool, toolGateway, migration, pool, prepare, absent: never }) => {
+  describe.for(language.rows)("$name", ({ name, note, snippet, checks, sharing, tool, toolGateway, migration, pool, prepare, absent: never }) => {
     const result: RowResult = { name, passed: [], skipped: [], failed: [], ...(note === undefined ? {} : { note }) };
     let [planned, begun] = [0, 0];
     /** The row's own, with the document's tables and Zoe; made when the first test needs it. */
@@ -72,6 +74,13 @@ describe.for(languages)("$name", (language) => {
       });
     }
     if (checks) test("driver", async () => runChecks(language, checks, driverChecks, result, await useProject()));
+    if (checks && sharing && usualPoolMode !== "transaction") {
+      test("driver, in transaction mode", async () => {
+        const shown: RowResult = { name, passed: [], skipped: [], failed: [] };
+        await inProject(await makeFilled(world, [], "transaction"), (filled) => runChecks(language, checks, driverChecks, shown, filled));
+        result.passed.push("transaction mode");
+      });
+    }
     if (tool && toolGateway) {
       test("client", async () => {
         const own = await startWorld(toolGateway());
@@ -98,8 +107,8 @@ describe.for(languages)("$name", (language) => {
   });
 });
 
-async function makeFilled(where: World, more: readonly string[] = []): Promise<DriverProject> {
-  const project = await where.makeProject([...documentTables, ...more]);
+async function makeFilled(where: World, more: readonly string[] = [], poolMode?: PoolMode): Promise<DriverProject> {
+  const project = await where.makeProject([...documentTables, ...more], poolMode);
   await project.query(project.wayne, "INSERT INTO accounts (name, email, balance) VALUES ('Zoe', 'zoe@test.com', 1234.56)");
   return project;
 }

@@ -32,13 +32,17 @@ describe("tdb as a single executable", () => {
     expect(done).toMatchObject({ code: 1, stderr: expect.stringMatching(/no embedded PostgreSQL .*--database-url.*--embedded-bin-dir/) });
   });
 
-  it("runs a gateway: workspace, captured schema, tenant", async () => {
+  it("runs a gateway, with workers of itself: workspace, captured schema, tenant", async () => {
     const dataDir = await makeDataDir();
     const binDir = dirname((await findBinaries(undefined)).postgres);
     const off = ["mysql", "mongo", "redis"].flatMap((name) => [`--${name}-port`, "-1"]);
-    const child = spawn(tdb, ["up", "--data-dir", dataDir, "--pg-port", "0", "--api-port", "0", ...off, "--embedded-bin-dir", binDir], {
-      cwd: folder,
-    });
+    const child = spawn(
+      tdb,
+      ["up", "--data-dir", dataDir, "--pg-port", "0", "--api-port", "0", ...off, "--workers", "2", "--embedded-bin-dir", binDir],
+      {
+        cwd: folder,
+      },
+    );
     const finished = collect(child);
     try {
       let said = "";
@@ -58,6 +62,7 @@ describe("tdb as a single executable", () => {
       const { body } = await api("POST", "/tenants", { tenant_id: "wayne", databases: [{ blueprint: "myapp" }] });
       const seen = await psql(gateway, parseTarget(body.databases[0].connection_string), "SELECT count(*) FROM accounts");
       expect([seen.stdout, seen.stderr]).toEqual(["0\n", ""]);
+      expect(await (await fetch(`${url}/metrics`)).text()).toMatch(/^tenantry_workers 2$/m);
       expect((await fetch(`${url}/docs`)).status).toBe(200);
       expect((await fetch(`${url}/docs/swagger-ui.css`)).status).toBe(404);
     } finally {

@@ -10,6 +10,8 @@ const anyMarker = /mark_(iso\d+)_kram/g;
 
 export interface Totals {
   sessions: number;
+  /** Of these, in transaction mode. */
+  sharing: number;
   steps: number;
   bytes: number;
   cancels: number;
@@ -18,10 +20,10 @@ export interface Totals {
 /** Errors a step may end in: a failed transaction, a name used twice, two sessions of one tenant in each other's way. */
 const expectedErrors = new Set(["22012", "25P02", "42P05", "42P03", "42P07", "40P01", "25P01", "55000"]);
 
-/** Whatever a session can leave behind, as one row. */
+/** Whatever a session can leave behind, as one row. The gateway's own names of shared statements are no session's. */
 const traces = `SELECT current_setting('application_name') || '|' || coalesce(current_setting('iso.marker', true), '') || '|' || current_setting('work_mem')
  || '|' || current_setting('search_path') || '|' || (SELECT count(*) FROM pg_class WHERE relnamespace = pg_my_temp_schema())
- || '|' || (SELECT count(*) FROM pg_prepared_statements) || '|' || (SELECT count(*) FROM pg_cursors) || '|' || (SELECT count(*) FROM pg_listening_channels())
+ || '|' || (SELECT count(*) FROM pg_prepared_statements WHERE name !~ '^tdb_') || '|' || (SELECT count(*) FROM pg_cursors) || '|' || (SELECT count(*) FROM pg_listening_channels())
  || '|' || (SELECT count(*) FROM pg_locks WHERE pid = pg_backend_pid() AND locktype = 'advisory')
  || '|' || (SELECT count(*) FROM accounts WHERE name <> '`;
 const noTraces = '||4MB|"$user", public|0|0|0|0|0|0';
@@ -33,14 +35,17 @@ export class FuzzSession {
   readonly story: string[] = [];
   readonly #fleet: Fleet;
   readonly #tenant: string;
+  readonly #isSharing: boolean;
   readonly #random: Prng;
   readonly #totals: Totals;
   #wire!: Wire;
   #mayBeCancelled = false;
 
-  constructor(fleet: Fleet, tenant: string, random: Prng, totals: Totals) {
+  /** `isSharing`: in transaction mode. */
+  constructor(fleet: Fleet, tenant: string, isSharing: boolean, random: Prng, totals: Totals) {
     this.#fleet = fleet;
     this.#tenant = tenant;
+    this.#isSharing = isSharing;
     this.#random = random;
     this.#totals = totals;
   }
@@ -49,6 +54,7 @@ export class FuzzSession {
   async run(): Promise<void> {
     this.#wire = await this.#dial();
     this.#totals.sessions++;
+    if (this.#isSharing) this.#totals.sharing++;
     const marker = markerOf(this.#tenant);
     const [row] = (await this.#ask(`${traces}${marker}')`)).filter(({ type }) => type === "D");
     const found = row?.body.subarray(6).toString();

@@ -1,9 +1,14 @@
 /** The suites every version of Node must pass: first steps and the wire. Node 20 runs the built package, newer ones the sources. */
 import { execFile } from "node:child_process";
+import { once } from "node:events";
+import { connect } from "node:net";
 import { join } from "node:path";
 import { promisify } from "node:util";
-import { describe, it } from "vitest";
-import { launchers } from "../e2e/support/gateway.ts";
+import { describe, expect, it } from "vitest";
+import { makeApi } from "../e2e/support/api.ts";
+import { psql } from "../e2e/support/clients.ts";
+import { launchers, makeDataDir, type RuntimeUnderTest, startGateway } from "../e2e/support/gateway.ts";
+import { workerOf } from "../e2e/support/worker-of.ts";
 import { installPackage, platform } from "../support/registry-program.ts";
 import { describeFirstSteps } from "./first-steps.ts";
 import { describeWire } from "./wire.ts";
@@ -25,5 +30,28 @@ export async function describeNodeVersion(runtime: keyof typeof nodeVersions): P
   describe(`Node ${version}`, () => {
     describeFirstSteps(runtime);
     describeWire(runtime);
+    if (runtime === "node-20") describeHandedOver(runtime);
+  });
+}
+
+/** Below 22.12 the first process accepts for its workers: see gateway/runtime/worker-process.ts. The newest Node runs all of suites/workers.ts. */
+function describeHandedOver(runtime: RuntimeUnderTest): void {
+  it("workers are handed connections in turn, on any free port", async () => {
+    const gateway = await startGateway({ runtime, dataDir: await makeDataDir(), args: ["--workers=2", "--redis-port=0"] });
+    try {
+      const { project_id: user, proxy_password: password, pg_port: port } = gateway.credentials;
+      const api = makeApi(gateway.credentials.api_url, gateway.credentials.api_key);
+      for (const [name, database] of Object.entries({ myapp: "PostgreSQL", cache: "Redis" })) await api("POST", "/workspaces", { name, database });
+      const { body } = await api("GET", "/workspaces/cache");
+      for (const each of [port, body.connection.port as number]) {
+        const sockets = [connect(each, "127.0.0.1"), connect(each, "127.0.0.1")];
+        await Promise.all(sockets.map((socket) => once(socket, "connect")));
+        expect((await Promise.all(sockets.map((socket) => workerOf(gateway, socket)))).sort()).toEqual([0, 1]);
+        for (const socket of sockets) socket.destroy();
+      }
+      for (let i = 0; i < 2; i++) expect((await psql(gateway, { user, password, database: "myapp_workspace" }, "SELECT 1")).stdout).toBe("1\n");
+    } finally {
+      await gateway.dispose();
+    }
   });
 }

@@ -2,6 +2,7 @@
 import { afterAll, afterEach, beforeAll, describe, expect, it } from "vitest";
 import { type Fleet, makeFleet } from "../e2e/support/fleet.ts";
 import type { RuntimeUnderTest } from "../e2e/support/gateway.ts";
+import { openNativeServer } from "../e2e/support/native.ts";
 import { until } from "../e2e/support/until.ts";
 import {
   bind,
@@ -57,10 +58,11 @@ export function describeSharing(runtime: RuntimeUnderTest): void {
       return (await fleet.api("GET", "/sessions")).body.sessions;
     }
 
-    async function holdsBackend(): Promise<boolean> {
+    async function hasBackends(state: "open" | "leased"): Promise<boolean> {
       const metrics = await fetch(`${fleet.gateway.credentials.api_url}/metrics`);
-      return /tenantry_pool_connections\{[^}]*state="leased"[^}]*\} [1-9]/.test(await metrics.text());
+      return new RegExp(`tenantry_pool_connections\\{[^}]*state="${state}"[^}]*\\} [1-9]`).test(await metrics.text());
     }
+    const holdsBackend = () => hasBackends("leased");
 
     it("go on in turns, each with its own settings, and none sees another's", async () => {
       const [a, b] = [await dial(), await dial()];
@@ -185,6 +187,26 @@ export function describeSharing(runtime: RuntimeUnderTest): void {
         "",
         "none",
       ]);
+    });
+
+    it("do not notice when a backend at rest ends; who keeps one is told as by PostgreSQL", async () => {
+      const native = openNativeServer(fleet.gateway);
+      try {
+        const [a, b] = [await dial(), await dial()];
+        const backendOf = async (wire: Wire) => (await ask(wire, "SELECT pg_backend_pid()"))[0];
+        const end = (pid: string | undefined) => native.rows(undefined, "SELECT pg_terminate_backend($1)", [pid]);
+        const first = await backendOf(a);
+        await end(first);
+        await until(async () => !(await hasBackends("open")));
+        const second = await backendOf(a);
+        expect(second).not.toBe(first);
+        await ask(a, "LISTEN news");
+        await end(second);
+        expect(fieldsOf((await a.readToEnd()).at(-1))).toMatchObject({ C: "57P01", M: "terminating connection due to administrator command" });
+        expect(await backendOf(b)).not.toBe(second);
+      } finally {
+        await native.close();
+      }
     });
 
     it("keep their backends once the setting is session again", async () => {

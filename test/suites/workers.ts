@@ -8,8 +8,10 @@ import { afterAll, beforeAll, describe, expect, it } from "vitest";
 import { connect, ending, failure, from, refusal, type Target } from "../e2e/support/clients.ts";
 import { type Fleet, makeFleet } from "../e2e/support/fleet.ts";
 import { type GatewayProcess, type RuntimeUnderTest, startGateway } from "../e2e/support/gateway.ts";
+import { redirectClients } from "../e2e/support/redirect-clients.ts";
 import { until } from "../e2e/support/until.ts";
 import { workerOf, workerPids } from "../e2e/support/worker-of.ts";
+import { respCommand } from "../engines/support/openings.ts";
 
 const budget = 6;
 const placesPerAddress = 8;
@@ -19,6 +21,7 @@ const placesOfSmall = 3;
 const flags = [
   ...["--workers=2", `--backend-budget=${budget}`, "--backend-reserve-percent=0", `--auth-ban-threshold=${banThreshold}`],
   ...[`--ip-max-connections=${placesPerAddress}`, "--ip-connect-rate=1", `--ip-connect-burst=${connectBurst}`],
+  ...["--mysql-port=0", "--mongo-port=0", "--redis-port=0"],
 ];
 
 export function describeWorkers(runtime: RuntimeUnderTest): void {
@@ -30,7 +33,7 @@ export function describeWorkers(runtime: RuntimeUnderTest): void {
     let small: Target;
     let address = 20;
     /** Each with limits of its own. */
-    const nextAddress = () => `127.0.3.${++address}`;
+    const nextAddress = () => `127.0.${3 + (++address >> 8)}.${address & 255}`;
 
     beforeAll(async () => {
       fleet = await makeFleet(runtime, flags);
@@ -45,6 +48,7 @@ export function describeWorkers(runtime: RuntimeUnderTest): void {
     });
 
     const placeOf = (client: pg.Client) => workerOf(gateway, (client as unknown as { connection: { stream: Socket } }).connection.stream);
+    const pgPort = () => gateway.credentials.pg_port;
     const inClear = (target: Target): Target => ({ ...target, sslmode: "disable" });
     /** Connects until one comes to this worker; the others leave. A place or backend that has just been left may take a moment to be free. */
     async function connectAt(place: number, target: Target): Promise<pg.Client> {
@@ -94,7 +98,7 @@ export function describeWorkers(runtime: RuntimeUnderTest): void {
     it("count the connections of an address together", async () => {
       const own = nextAddress();
       const sockets: Socket[] = [];
-      for (let i = 0; i < placesPerAddress; i++) sockets.push(await openSocket(gateway, own));
+      for (let i = 0; i < placesPerAddress; i++) sockets.push(await openSocket(pgPort(), own));
       // The kernel takes connections before a worker does.
       await until(async () => (await metric('tenantry_sessions{state="login"}')) === placesPerAddress);
       const told = `connection rejected: too many connections from your IP (limit ${placesPerAddress})`;
@@ -112,7 +116,7 @@ export function describeWorkers(runtime: RuntimeUnderTest): void {
     it("count how fast an address connects together", async () => {
       const own = nextAddress();
       for (let opened = 0; opened < connectBurst; opened += placesPerAddress) {
-        const sockets = await Promise.all(Array.from({ length: placesPerAddress }, () => openSocket(gateway, own)));
+        const sockets = await Promise.all(Array.from({ length: placesPerAddress }, () => openSocket(pgPort(), own)));
         await until(async () => (await metric('tenantry_sessions{state="login"}')) === placesPerAddress);
         for (const socket of sockets) socket.destroy();
         await until(async () => (await metric('tenantry_sessions{state="login"}')) === 0);
@@ -165,20 +169,62 @@ export function describeWorkers(runtime: RuntimeUnderTest): void {
     });
 
     it("pass a cancel request on to the worker whose session it is", async () => {
+      const observer = await connect(gateway, inClear(wayne), from(nextAddress()));
       for (const client of await onBoth(wayne)) {
         const own = await placeOf(client);
         const { processID, secretKey } = client as unknown as { processID: number; secretKey: number };
         const running = failure(client.query("SELECT pg_sleep(600)"));
-        await until(async () => (await metric('tenantry_sessions{state="active"}')) === 1);
-        let socket = await openSocket(gateway, nextAddress());
+        // PostgreSQL itself must have begun: it ignores a request that comes before.
+        const begun = "SELECT 1 FROM pg_stat_activity WHERE pid = $1 AND wait_event = 'PgSleep'";
+        await until(async () => (await observer.query(begun, [processID])).rowCount === 1);
+        let socket = await openSocket(pgPort(), nextAddress());
         while ((await workerOf(gateway, socket)) === own) {
           socket.destroy();
-          socket = await openSocket(gateway, nextAddress());
+          socket = await openSocket(pgPort(), nextAddress());
         }
         socket.end(cancelRequest(processID, secretKey));
         expect((await running).code).toBe("57014");
         await client.end();
       }
+      await observer.end();
+    });
+
+    it.each(["MySQL", "MongoDB", "Redis"] as const)("redirect clients of %s on both", async (engine) => {
+      const name = `shop_${engine.toLowerCase()}`;
+      const made = await fleet.api("POST", "/workspaces", { name, database: engine, redirect_to: "db.example:1234" });
+      const { user, password } = fleet.project();
+      const port = made.body.connection.port as number;
+      const places = new Set<number>();
+      await until(async () => {
+        const socket = await openSocket(port, nextAddress());
+        places.add(await workerOf(gateway, socket));
+        socket.destroy();
+        return places.size === 2;
+      });
+      const told = await redirectClients[engine]({ port, user, password, database: `${name}_workspace`, tls: { ca: fleet.ca } });
+      expect(told).toContain("Connect to it directly at db.example:1234");
+    });
+
+    it("count connections and wrong passwords of all listeners together, and ban on all", async () => {
+      const own = nextAddress();
+      const { body: cache } = await fleet.api("POST", "/workspaces", { name: "cache", database: "Redis", redirect_to: "db.example:1234" });
+      const { port } = cache.connection;
+      const sockets: Socket[] = [];
+      for (let i = 0; i < placesPerAddress; i++) sockets.push(await openSocket(i % 2 ? port : pgPort(), own));
+      await until(async () => (await metric('tenantry_sessions{state="login"}')) === placesPerAddress);
+      const limit = `too many connections from your IP (limit ${placesPerAddress})`;
+      expect((await refused(wayne, own))[1]).toContain(limit);
+      expect(await authenticate(port, own, "cache", fleet.project().password)).toContain(limit);
+      for (const socket of sockets) socket.destroy();
+      await until(async () => (await metric('tenantry_sessions{state="login"}')) === 0);
+      for (let i = 0; i < banThreshold; i++) expect(await authenticate(port, own, "cache", "tdb_0000000000000000")).toContain("-WRONGPASS");
+      const banned = "your IP is temporarily rate-limited after repeated failed auth attempts";
+      for (let i = 0; i < 4; i++) {
+        expect((await refused(wayne, own))[1]).toContain(banned);
+        expect(await authenticate(port, own, "cache", fleet.project().password)).toContain(banned);
+      }
+      expect((await fleet.api("DELETE", `/bans/${own}`)).status).toBe(200);
+      for (let i = 0; i < 4; i++) expect(await authenticate(port, own, "cache", fleet.project().password)).toContain("-NOPERM");
     });
 
     it("deploy under the clients of both, and end the sessions of both when a tenant is suspended", async () => {
@@ -211,7 +257,7 @@ export function describeWorkers(runtime: RuntimeUnderTest): void {
       const own = nextAddress();
       const sockets: Socket[] = [];
       const clients = [await connectAt(1, small), await connectAt(0, small), await connectAt(0, small)];
-      for (let i = 0; i < placesPerAddress; i++) sockets.push(await openSocket(gateway, own));
+      for (let i = 0; i < placesPerAddress; i++) sockets.push(await openSocket(pgPort(), own));
       const lost = clients.slice(1).map((client) => new Promise<void>((done) => client.once("end", done)));
       const [dead] = workerPids(gateway);
       process.kill(dead as number, "SIGKILL");
@@ -263,11 +309,20 @@ function isAlive(pid: number): boolean {
 }
 
 /** A connection that says nothing yet. */
-async function openSocket(gateway: GatewayProcess, localAddress: string): Promise<Socket> {
-  const socket = dial({ host: "127.0.0.1", port: gateway.credentials.pg_port, localAddress });
+async function openSocket(port: number, localAddress: string): Promise<Socket> {
+  const socket = dial({ host: "127.0.0.1", port, localAddress });
   socket.on("error", () => undefined); // the gateway may end it
   await once(socket, "connect");
   return socket;
+}
+
+/** A password for Redis's listener, in clear, and a command behind it. @returns what it says of both until it closes. */
+async function authenticate(port: number, localAddress: string, user: string, password: string): Promise<string> {
+  const socket = await openSocket(port, localAddress);
+  socket.write(Buffer.concat([respCommand("AUTH", user, password), respCommand("GET", "key"), respCommand("QUIT")]));
+  let said = "";
+  for await (const chunk of socket) said += chunk;
+  return said;
 }
 
 /** @returns what a login is refused with, empty where it is not. */

@@ -39,6 +39,7 @@ const rows: readonly Row[] = [
     name: "pgx, pgxpool, database/sql",
     snippet: { files: ["pgx.go", "pgxpool.go"], commands: goRun("pgx.go", "pgxpool.go"), proof: "reads" },
     checks: program("pgx"),
+    sharing: true,
   },
   {
     name: "GORM",

@@ -44,6 +44,7 @@ const rows: readonly Row[] = [
     name: "pgjdbc",
     snippet: { files: ["Jdbc.java"], commands: [run("Jdbc.java")], complete: inMain, proof: "reads" },
     checks: run("tenantry.Jdbc"),
+    sharing: true,
   },
   {
     name: "pgjdbc 42.7.4",

@@ -1,7 +1,7 @@
 /** Bun's own client, Bun.SQL: what applications do with it. */
 import { strictEqual as is, ok, deepStrictEqual as same } from "node:assert";
 import { SQL } from "bun";
-import { ca, failure, globex, report, samples, until, wayne } from "./report.mjs";
+import { ca, failure, globex, ownBackend, report, samples, until, wayne } from "./report.mjs";
 
 function make(more = {}) {
   const { host: hostname, port, user: username, password, database } = wayne;
@@ -96,7 +96,7 @@ await report(`Bun ${process.versions.bun}`, {
   reconnect: () =>
     using((sql) =>
       using(async (other) => {
-        const ask = async () => (await sql`SELECT pg_backend_pid() AS pid`)[0].pid;
+        const ask = async () => (await sql.unsafe(ownBackend))[0].pid;
         const first = await ask();
         await other`SELECT pg_terminate_backend(${first}::int)`;
         await until(async () => {

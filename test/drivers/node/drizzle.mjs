@@ -4,7 +4,7 @@ import { eq, sql } from "drizzle-orm";
 import { drizzle } from "drizzle-orm/node-postgres";
 import { integer, numeric, pgTable, serial, varchar } from "drizzle-orm/pg-core";
 import pg from "pg";
-import { ca, wayne } from "./report.mjs";
+import { ca, countPrepared, wayne } from "./report.mjs";
 import { reportSuite } from "./suite.mjs";
 import { versionOf } from "./versions.mjs";
 
@@ -97,7 +97,7 @@ await reportSuite(open, {
           .where(eq(accounts.email, sql.placeholder("email")))
           .prepare("by_email");
         for (let at = 0; at < 50; at++) same(await byEmail.execute({ email: "zoe@test.com" }), [{ name: "Zoe" }]);
-        is((await raw(db, "SELECT count(*)::int AS n FROM pg_prepared_statements WHERE name = 'by_email'", []))[0].n, 1);
+        is((await raw(db, countPrepared("by_email", '"email" = _1'), []))[0].n, 1);
       }),
     LISTEN: "it has none; pg beside it does",
   },

@@ -1,7 +1,7 @@
 /** Knex: its builder besides what every ORM is asked. */
 import { strictEqual as is, deepStrictEqual as same } from "node:assert";
 import knex from "knex";
-import { ca, failure, wayne } from "./report.mjs";
+import { ca, failure, shares, wayne } from "./report.mjs";
 import { reportSuite } from "./suite.mjs";
 import { versionOf } from "./versions.mjs";
 
@@ -57,12 +57,22 @@ async function checkBuilder() {
     const streamed = [];
     for await (const row of db("transactions").where({ account_id: id }).select("amount").stream()) streamed.push(row.amount);
     same(streamed.sort(), ["1.00", "2.00", "3.00"]);
-    const cancelled = await failure(db.raw("SELECT pg_sleep(60)").timeout(300, { cancel: true }));
-    is(cancelled.name, "KnexTimeoutError");
+    await checkCancel(db);
     await db("transactions").where({ account_id: id }).delete();
     is(await db("accounts").where({ id }).delete(), 1);
   } finally {
     await db.destroy();
+  }
+}
+
+/** It sends no cancel request: it calls pg_cancel_backend with what it was told at login, which is no process where backends are shared. */
+async function checkCancel(db) {
+  if (!shares) return is((await failure(db.raw("SELECT pg_sleep(60)").timeout(300, { cancel: true }))).name, "KnexTimeoutError");
+  const client = await db.client.acquireRawConnection();
+  try {
+    is((await client.query("SELECT pg_cancel_backend($1) AS found", [client.processID])).rows[0].found, false);
+  } finally {
+    await db.client.destroyRawConnection(client);
   }
 }
 

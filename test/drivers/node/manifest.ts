@@ -39,7 +39,7 @@ function snippet(file: string, proof: "reads" | "writes", more: Partial<Snippet>
 }
 
 const rows: readonly Row[] = [
-  { name: "pg", snippet: snippet("pg.cjs", "reads"), checks: runs("node", "pg.mjs"), pool: runs("node", "pools.mjs", "pg") },
+  { name: "pg", snippet: snippet("pg.cjs", "reads"), checks: runs("node", "pg.mjs"), sharing: true, pool: runs("node", "pools.mjs", "pg") },
   { name: "pg (Deno)", checks: runs("deno", "pg.mjs") },
   { name: "pg (Bun)", checks: runs("bun", "pg.mjs") },
   {

@@ -1,7 +1,7 @@
 /** node-postgres: what applications do with it. */
 import { strictEqual as is, match, ok, deepStrictEqual as same } from "node:assert";
 import pg from "pg";
-import { ca, failure, globex, report, samples, until, wayne } from "./report.mjs";
+import { ca, countPrepared, failure, globex, ownBackend, report, samples, until, wayne } from "./report.mjs";
 import { versionOf } from "./versions.mjs";
 
 const { host, port, user, password, database } = wayne;
@@ -52,7 +52,7 @@ await report(version, {
         const { rows } = await client.query({ name: "double", text: "SELECT $1::int * 2 AS twice", values: [at] });
         is(rows[0].twice, at * 2);
       }
-      const { rows } = await client.query("SELECT count(*)::int AS n FROM pg_prepared_statements WHERE name = 'double'");
+      const { rows } = await client.query(countPrepared("double", "* 2 AS twice"));
       is(rows[0].n, 1);
     }),
   transactions: () =>
@@ -137,7 +137,7 @@ await report(version, {
   reconnect: () =>
     withPool(
       async (pool) => {
-        const ask = async () => (await pool.query("SELECT pg_backend_pid() AS pid")).rows[0].pid;
+        const ask = async () => (await pool.query(ownBackend)).rows[0].pid;
         const first = await ask();
         const lost = new Promise((done) => pool.once("error", done));
         await withClient((other) => other.query("SELECT pg_terminate_backend($1)", [first]));

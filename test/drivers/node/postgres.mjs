@@ -1,7 +1,7 @@
 /** postgres.js: what applications do with it. */
 import { strictEqual as is, ok, deepStrictEqual as same } from "node:assert";
 import postgres from "postgres";
-import { ca, failure, globex, report, samples, until, wayne } from "./report.mjs";
+import { ca, failure, globex, ownBackend, report, samples, until, wayne } from "./report.mjs";
 import { versionOf } from "./versions.mjs";
 
 function make(more = {}) {
@@ -115,7 +115,7 @@ await report(versionOf("postgres"), {
   reconnect: () =>
     using((sql) =>
       using(async (other) => {
-        const ask = async () => (await sql`SELECT pg_backend_pid() AS pid`)[0].pid;
+        const ask = async () => (await sql.unsafe(ownBackend))[0].pid;
         const first = await ask();
         await other`SELECT pg_terminate_backend(${first}::int)`;
         await until(async () => {

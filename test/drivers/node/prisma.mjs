@@ -6,7 +6,7 @@ import { createRequire } from "node:module";
 import { dirname, join } from "node:path";
 import process from "node:process";
 import { PrismaPg } from "@prisma/adapter-pg";
-import { ca, failure, globex, report, samples, until, wayne } from "./report.mjs";
+import { ca, failure, globex, ownBackend, report, samples, until, wayne } from "./report.mjs";
 import { versionOf } from "./versions.mjs";
 
 const schema = `generator client {
@@ -141,7 +141,7 @@ await report(versionOf("@prisma/client"), {
   reconnect: () =>
     using((prisma) =>
       using(async (other) => {
-        const ask = async () => (await prisma.$queryRaw`SELECT pg_backend_pid() AS pid`)[0].pid;
+        const ask = async () => (await prisma.$queryRawUnsafe(ownBackend))[0].pid;
         const first = await ask();
         await other.$queryRaw`SELECT pg_terminate_backend(${first}::int)`;
         await until(async () => {

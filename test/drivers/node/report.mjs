@@ -15,6 +15,16 @@ function target(database, password) {
   return { host, port, user, password, database, url: `postgresql://${user}:${password}@${host}:${port}/${database}` };
 }
 
+/** pool_mode=transaction: a backend for each transaction. */
+export const shares = env.TDB_POOL_MODE === "transaction";
+
+/** The backend of a session that keeps it: where backends are shared, it is the advisory lock that it is kept for. */
+export const ownBackend = `SELECT pg_backend_pid() AS pid${shares ? " FROM pg_advisory_lock_shared(1)" : ""}`;
+
+/** Counts, as `n`, the statements of this end that were prepared under this name; where backends are shared, the gateway gives them one of its own. */
+export const countPrepared = (name, end) => `SELECT count(*)::int AS n FROM pg_prepared_statements
+  WHERE statement LIKE '%${end}' AND name ${shares ? "LIKE 'tdb\\_%'" : `= '${name}'`}`;
+
 export const ca = readFileSync(env.TDB_CA_FILE, "utf8");
 
 /** @param checks by name: a function that throws when it does not work, or the reason why the driver cannot. */

@@ -1,6 +1,6 @@
 /** What every ORM and query builder over SQL is asked: the same checks, through each one's own pool, transactions and errors. */
 import { strictEqual as is, ok, deepStrictEqual as same } from "node:assert";
-import { failure, globex, report, samples, until, wayne } from "./report.mjs";
+import { failure, globex, ownBackend, report, samples, until, wayne } from "./report.mjs";
 
 /**
  * @param open makes a pool: `open({ max, statementTimeoutMs, password, database })` →
@@ -88,7 +88,7 @@ export async function reportSuite(open, own) {
     reconnect: () =>
       using((db) =>
         using(async (other) => {
-          const ask = async () => (await db.query("SELECT pg_backend_pid() AS pid", []))[0].pid;
+          const ask = async () => (await db.query(ownBackend, []))[0].pid;
           const first = await ask();
           await other.query("SELECT pg_terminate_backend($1::int)", [first]);
           // A request sent before the news has arrived is told 57P01; the next one has a connection of its own.

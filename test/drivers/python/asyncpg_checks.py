@@ -4,7 +4,7 @@ import json
 import ssl
 
 import asyncpg
-from report import BIG, BYTES, CA, DATABASE, HOST, ID, JSON, LIST, NUMERIC, OTHER_DATABASE, PASSWORD, PORT, TEXT, TIME, USER, report_async
+from report import BIG, BYTES, CA, DATABASE, HOST, ID, JSON, LIST, NUMERIC, OTHER_DATABASE, OWN_BACKEND, PASSWORD, PORT, SHARES, TEXT, TIME, USER, report_async
 
 TARGET = {"host": HOST, "port": PORT, "user": USER, "password": PASSWORD, "database": DATABASE, "ssl": ssl.create_default_context(cafile=CA)}
 INSERT = "INSERT INTO accounts (name, email) VALUES ('T', $1)"
@@ -84,8 +84,8 @@ async def cancellation():
         # Its timeouts send a CancelRequest.
         await failure(TimeoutError, conn.fetch("SELECT pg_sleep(60)", timeout=0.3))
         assert await conn.fetchval("SELECT 1") == 1
-        pid = conn.get_server_pid()
-        assert pid == await conn.fetchval("SELECT pg_backend_pid()")
+        pid = await conn.fetchval(OWN_BACKEND)
+        assert SHARES or pid == conn.get_server_pid()
         sleeping = asyncio.create_task(failure(asyncpg.QueryCanceledError, conn.fetch("SELECT pg_sleep(60)")))
         async with asyncio.timeout(20):
             while not await other.fetchval("SELECT true FROM pg_stat_activity WHERE pid = $1 AND state = 'active'", pid):
@@ -121,7 +121,7 @@ async def listen():
 async def reconnect():
     async with asyncpg.create_pool(**TARGET, min_size=1, max_size=1) as connections, Connected() as other:
         async with connections.acquire() as conn:
-            first = await conn.fetchval("SELECT pg_backend_pid()")
+            first = await conn.fetchval(OWN_BACKEND)
             ended = asyncio.get_running_loop().create_future()
             conn.add_termination_listener(lambda _conn: ended.set_result(None))
             await other.execute("SELECT pg_terminate_backend($1)", first)

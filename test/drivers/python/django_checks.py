@@ -4,7 +4,7 @@ from decimal import Decimal
 
 import django
 from django.conf import settings
-from report import CA, DATABASE, HOST, ID, JSON, OTHER_DATABASE, PASSWORD, PORT, TEXT, TIME, USER, report, skip, until
+from report import CA, DATABASE, HOST, ID, JSON, OTHER_DATABASE, OWN_BACKEND, PASSWORD, PORT, TEXT, TIME, USER, report, skip, until
 
 
 def database(**more):
@@ -184,12 +184,12 @@ def errors():
 
 
 def reconnect():
-    [first] = one("SELECT pg_backend_pid()")
+    [first] = one(OWN_BACKEND)
     one("SELECT pg_terminate_backend(%s)", [first], "other")
     until(lambda: not one("SELECT 1 FROM pg_stat_activity WHERE pid = %s", [first], "other"))
     # Between two requests Django lets go of what does not answer its health check.
     django.db.close_old_connections()
-    assert one("SELECT pg_backend_pid()") != (first,)
+    assert one(OWN_BACKEND) != (first,)
 
 
 report(

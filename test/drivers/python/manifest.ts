@@ -30,10 +30,22 @@ function snippet(file: string, proof: "reads" | "writes"): Snippet {
 }
 
 const rows: readonly Row[] = [
-  { name: "psycopg 3", snippet: snippet("use_psycopg.py", "reads"), checks: program("psycopg3.py"), pool: program("pools.py", "psycopg_pool") },
+  {
+    name: "psycopg 3",
+    snippet: snippet("use_psycopg.py", "reads"),
+    checks: program("psycopg3.py"),
+    sharing: true,
+    pool: program("pools.py", "psycopg_pool"),
+  },
   { name: "psycopg 3, async", snippet: snippet("use_psycopg_async.py", "reads"), checks: program("psycopg3_async.py") },
   { name: "psycopg 3, pipeline mode", checks: program("psycopg3_async.py", "pipeline") },
-  { name: "asyncpg", snippet: snippet("use_asyncpg.py", "reads"), checks: program("asyncpg_checks.py"), pool: program("pools.py", "asyncpg") },
+  {
+    name: "asyncpg",
+    snippet: snippet("use_asyncpg.py", "reads"),
+    checks: program("asyncpg_checks.py"),
+    sharing: true,
+    pool: program("pools.py", "asyncpg"),
+  },
   { name: "psycopg2", snippet: snippet("use_psycopg2.py", "reads"), checks: program("psycopg2_checks.py") },
   {
     name: "SQLAlchemy",

@@ -7,7 +7,7 @@ import psycopg2
 import psycopg2.extras
 from psycopg2 import errors as sqlstate
 from psycopg2.pool import ThreadedConnectionPool
-from report import BIG, BYTES, ID, JSON, LIST, NUMERIC, OTHER_DATABASE, TEXT, TIME, USER, report, skip, until, url
+from report import BIG, BYTES, ID, JSON, LIST, NUMERIC, OTHER_DATABASE, OWN_BACKEND, SHARES, TEXT, TIME, USER, report, skip, until, url
 
 psycopg2.extras.register_uuid()
 
@@ -105,9 +105,10 @@ def pool():
 def cancellation():
     with connected() as conn, connected() as other:
         caught = []
+        [(pid,)] = run(conn, OWN_BACKEND)
+        assert SHARES or pid == conn.info.backend_pid
         thread = threading.Thread(target=lambda: caught.append(failure(sqlstate.QueryCanceled, lambda: run(conn, "SELECT pg_sleep(60)"))))
         thread.start()
-        pid = conn.info.backend_pid
         until(lambda: run(other, "SELECT 1 FROM pg_stat_activity WHERE pid = %s AND state = 'active'", [pid]))
         conn.cancel()
         thread.join()
@@ -144,7 +145,7 @@ def reconnect():
     with connected() as other:
         conn = psycopg2.connect(url())
         conn.autocommit = True
-        pid = conn.info.backend_pid
+        [(pid,)] = run(conn, OWN_BACKEND)
         run(other, "SELECT pg_terminate_backend(%s)", [pid])
         until(lambda: not run(other, "SELECT 1 FROM pg_stat_activity WHERE pid = %s", [pid]))
         lost = failure(psycopg2.OperationalError, lambda: run(conn, "SELECT 1"))

@@ -4,7 +4,7 @@ import threading
 import psycopg
 from psycopg.types.json import Jsonb
 from psycopg_pool import ConnectionPool
-from report import BIG, BYTES, HOST, ID, JSON, LIST, NUMERIC, OTHER_DATABASE, TEXT, TIME, USER, report, until, url
+from report import BIG, BYTES, HOST, ID, JSON, LIST, NUMERIC, OTHER_DATABASE, OWN_BACKEND, TEXT, TIME, USER, report, until, url
 
 
 def connect(**more):
@@ -134,14 +134,14 @@ def reconnect():
 
         def ask():
             with connections.connection() as conn:
-                return conn.execute("SELECT pg_backend_pid()").fetchone()[0]
+                return conn.execute(OWN_BACKEND).fetchone()[0]
 
         first = ask()
         with connect(autocommit=True) as other:
             other.execute("SELECT pg_terminate_backend(%s)", [first])
         assert ask() != first
     with connect(autocommit=True) as conn, connect(autocommit=True) as other:
-        pid = conn.execute("SELECT pg_backend_pid()").fetchone()[0]
+        pid = conn.execute(OWN_BACKEND).fetchone()[0]
         other.execute("SELECT pg_terminate_backend(%s)", [pid])
         until(lambda: not other.execute("SELECT 1 FROM pg_stat_activity WHERE pid = %s", [pid]).fetchone())
         failure(psycopg.errors.AdminShutdown, lambda: conn.execute("SELECT 1"))

@@ -5,7 +5,7 @@ import sys
 import psycopg
 from psycopg.types.json import Jsonb
 from psycopg_pool import AsyncConnectionPool
-from report import BIG, BYTES, ID, JSON, LIST, NUMERIC, OTHER_DATABASE, TEXT, TIME, USER, report_async, skip, url
+from report import BIG, BYTES, ID, JSON, LIST, NUMERIC, OTHER_DATABASE, OWN_BACKEND, TEXT, TIME, USER, report_async, skip, url
 
 INSERT = "INSERT INTO accounts (name, email) VALUES ('T', %s)"
 COUNT = "SELECT count(*) FROM accounts WHERE email LIKE 'tx%'"
@@ -122,7 +122,7 @@ async def reconnect():
 
         async def ask():
             async with connections.connection() as conn:
-                return (await one(conn, "SELECT pg_backend_pid()"))[0]
+                return (await one(conn, OWN_BACKEND))[0]
 
         first = await ask()
         async with await connect(autocommit=True) as other:

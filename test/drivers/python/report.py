@@ -12,6 +12,10 @@ HOST, PORT, USER, CA = env["TDB_HOST"], int(env["TDB_PORT"]), env["TDB_USER"], e
 # The tenant wayne, who has one account, Zoe's.
 DATABASE, PASSWORD = env["TDB_DATABASE"], env["TDB_PASSWORD"]
 OTHER_DATABASE = env["TDB_OTHER_DATABASE"]
+# pool_mode=transaction: a backend for each transaction.
+SHARES = env.get("TDB_POOL_MODE") == "transaction"
+# The backend of a session that keeps it: where backends are shared, it is the advisory lock that it is kept for.
+OWN_BACKEND = "SELECT pg_backend_pid()" + (" FROM pg_advisory_lock_shared(1)" if SHARES else "")
 
 
 def url(database=DATABASE, password=PASSWORD, scheme="postgresql"):

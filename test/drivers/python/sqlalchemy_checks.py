@@ -6,7 +6,7 @@ import threading
 from decimal import Decimal
 
 import sqlalchemy
-from report import BIG, BYTES, CA, DATABASE, HOST, ID, JSON, LIST, NUMERIC, OTHER_DATABASE, PASSWORD, PORT, TEXT, TIME, USER, report, report_async, skip, until
+from report import BIG, BYTES, CA, DATABASE, HOST, ID, JSON, LIST, NUMERIC, OTHER_DATABASE, OWN_BACKEND, PASSWORD, PORT, TEXT, TIME, USER, report, report_async, skip, until
 from sqlalchemy import ARRAY, ForeignKey, LargeBinary, Numeric, String, Text, URL, Uuid, bindparam, create_engine, func, inspect, select, text
 from sqlalchemy.dialects.postgresql import JSONB, TIMESTAMP, insert
 from sqlalchemy.exc import DBAPIError, IntegrityError, OperationalError, ProgrammingError
@@ -173,7 +173,7 @@ def reconnect():
 
     def ask(on):
         with on.connect() as conn:
-            return conn.execute(text("SELECT pg_backend_pid()")).scalar()
+            return conn.execute(text(OWN_BACKEND)).scalar()
 
     first = ask(made)
     with other.connect() as conn:
@@ -245,7 +245,7 @@ async def async_reconnect():
     async def work(made):
         async def ask():
             async with made.connect() as conn:
-                return (await conn.execute(text("SELECT pg_backend_pid()"))).scalar()
+                return (await conn.execute(text(OWN_BACKEND))).scalar()
 
         first = await ask()
 

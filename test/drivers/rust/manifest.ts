@@ -52,7 +52,7 @@ function program(name: string): Command {
 }
 
 const rows: readonly Row[] = [
-  { name: "tokio-postgres, deadpool", ...snippet("tokio"), checks: program("tokio-postgres") },
+  { name: "tokio-postgres, deadpool", ...snippet("tokio"), checks: program("tokio-postgres"), sharing: true },
   { name: "sqlx", ...snippet("sqlx"), checks: program("sqlx") },
 ];
 

@@ -44,6 +44,8 @@ export interface Row {
   readonly snippet?: Snippet;
   /** Prints a line for each of `driverChecks`. */
   readonly checks?: Command;
+  /** `checks` are run in transaction mode too, in every run: see README.md. */
+  readonly sharing?: true;
   /** A client that is no library: prints a line for each thing it does, in words of its own, and ends with 1 where one went wrong. */
   readonly tool?: Command;
   /** The same against a gateway of its own, of this configuration. Asked for after `prepare`. */

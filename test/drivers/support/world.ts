@@ -22,9 +22,14 @@ export const documentTables: readonly string[] = [
 )`,
 ];
 
+export type PoolMode = "session" | "transaction";
+
+/** What everything is run in; in every run, some rows are run in transaction mode besides. */
+export const usualPoolMode: PoolMode = process.env.TDB_DRIVERS_POOL_MODE === "transaction" ? "transaction" : "session";
+
 export interface World {
   readonly gateway: GatewayProcess;
-  makeProject(tables: readonly string[]): Promise<DriverProject>;
+  makeProject(tables: readonly string[], poolMode?: PoolMode): Promise<DriverProject>;
   dispose(): Promise<void>;
 }
 
@@ -54,18 +59,17 @@ export async function startWorld(config: Readonly<Record<string, unknown>> = {})
   let made = 0;
   return {
     gateway,
-    makeProject: (tables) => makeProject(gateway, `driver-${++made}`, tables),
+    makeProject: (tables, poolMode = usualPoolMode) => makeProject(gateway, `driver-${++made}`, tables, poolMode),
     dispose: () => gateway.dispose(),
   };
 }
 
-async function makeProject(gateway: GatewayProcess, name: string, tables: readonly string[]): Promise<DriverProject> {
+async function makeProject(gateway: GatewayProcess, name: string, tables: readonly string[], poolMode: PoolMode): Promise<DriverProject> {
   const { api_url, ca_file, pg_port } = gateway.credentials;
   const open = makeApi(api_url, "");
   const project = await must(open("POST", "/signup", { email: `${name}@example.com`, password: `password of ${name}`, project_name: name }));
   const api = makeApi(api_url, project.api_key);
   await must(api("POST", "/workspaces", { name: "myapp", database: "PostgreSQL" }));
-  const poolMode = process.env.TDB_DRIVERS_POOL_MODE ?? "session";
   await must(api("PATCH", "/workspaces/myapp/settings", { pool_mode: poolMode }));
   const workspace: Target = { user: project.project_id, password: project.proxy_password, database: "myapp_workspace" };
   const query = async (target: Target, sql: string, values: readonly unknown[] = []) => {
@@ -83,7 +87,7 @@ async function makeProject(gateway: GatewayProcess, name: string, tables: readon
   };
   const [wayne, globex] = [await addTenant("wayne"), await addTenant("globex")];
   return {
-    env: { ...environment(gateway, { workspace, wayne, globex }), TDB_API_URL: api_url, TDB_API_KEY: project.api_key },
+    env: { ...environment(gateway, { workspace, wayne, globex }), TDB_API_URL: api_url, TDB_API_KEY: project.api_key, TDB_POOL_MODE: poolMode },
     api,
     workspace,
     wayne,

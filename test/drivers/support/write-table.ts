@@ -19,7 +19,18 @@ What the words mean: **snippet**, the guide's own code; **types**, numbers, text
 **pool**, many at once on few connections; **cancellation**, a running query ended from outside or by its own timeout, the connection usable after it;
 **errors**, SQLSTATE and message as the driver's own exception; **LISTEN**, a notification from another session; **reconnect**, a
 session ended with \`57P01\` and the next request served; **checked before use**, **recycled in time**, **long request**, a client pool under
-a gateway that drops idle clients after three seconds.
+a gateway that drops idle clients after three seconds;
+**transaction mode**, the deeper program again with a backend for each transaction ([pooling.md](pooling.md)).
+
+In transaction mode all rows show the same: \`TDB_DRIVERS_POOL_MODE=transaction npm run drivers\` runs them so, and leaves this file alone. What is different
+there, and expected by the programs:
+
+| what | driver | in transaction mode |
+| --- | --- | --- |
+| the name of a prepared statement in \`pg_prepared_statements\` | pg, pg-promise, Drizzle | the gateway's, \`tdb_…\`; the driver goes on using its own |
+| \`pg_cancel_backend\` with the process id of the login | Knex: \`.timeout(ms, { cancel: true })\` | finds no process, and Knex waits for the statement's end: set \`query_timeout_ms\` or \`statement_timeout\` |
+| the process id of the login as the backend's | psycopg2 \`info.backend_pid\`, asyncpg \`get_server_pid()\` | another number; \`SELECT pg_backend_pid()\` tells the backend of this transaction |
+| a session whose backend is ended from outside | all | told \`57P01\` where it keeps the backend; else it does not notice, and goes on with another |
 `;
 
 async function readResult(language: string): Promise<LanguageResult | undefined> {

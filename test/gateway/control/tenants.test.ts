@@ -307,6 +307,7 @@ describe("tenants: states", () => {
 
   test("trash is kept seven days and then gone", async () => {
     const clock = new ManualClock();
+    clock.sleep = systemClock.sleep; // only days are moved by hand
     const plane = await world().start({ clock });
     const { project } = await makeProject(plane);
     await makeWorkspace(world(), plane, project.id, "myapp", 1);
