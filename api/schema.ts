@@ -346,4 +346,13 @@ export const shownField = (what: string) =>
       example: "failed",
     });
 
-export const deploymentDetailFields = { ...deploymentFields, results: z.array(DeploymentResult) };
+/** A page of a deployment's results: more of them at a time than of other lists, as few deployments have so many. */
+export const ResultsQuery = z.strictObject({
+  results: shownField("a deployment"),
+  limit: PageQuery.shape.limit.openapi({ description: "So many results at most; 1000 unless told.", example: "1000" }),
+});
+export const deploymentDetailFields = {
+  ...deploymentFields,
+  results: z.array(DeploymentResult).openapi({ description: "In order of tenant_id." }),
+  next_cursor: z.string().nullable().openapi({ description: "`cursor` of `GET /deployments/{id}` for the results that follow; null when none do." }),
+};
