@@ -159,6 +159,6 @@ function asSourceError(error: unknown, table?: string): unknown {
 }
 
 async function endQuietly({ client, guard }: Session): Promise<void> {
-  if (guard.leave()) return;
+  if (guard.leave() || guard.fault) return;
   await endPostgresClient(client);
 }

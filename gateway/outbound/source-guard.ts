@@ -185,6 +185,10 @@ class FrameCheck {
   /** Of the message's body. */
   #left = 0;
   #isRows = false;
+  /** Of an error or notice: its fields end with two zeros, and node-postgres looks for them for ever. */
+  #isFields = false;
+  /** How many zeros it ends with until now; what comes before its body counts as one. */
+  #zeros = 1;
 
   constructor(guard: SourceGuard) {
     this.#guard = guard;
@@ -196,6 +200,7 @@ class FrameCheck {
         const body = Math.min(this.#left, chunk.length - at);
         this.#left -= body;
         at += body;
+        if (this.#isFields) this.#checkFields(chunk, at, body);
         if (!this.#isRows) this.#guard.count(body); // rows are passed on in pieces, and counted there
       } else if (this.#have === 0 && chunk.length - at >= headerBytes) {
         this.#begin(chunk, at);
@@ -218,11 +223,22 @@ class FrameCheck {
     this.#isRows = type === 0x64 && this.#guard.isCopying;
     this.#guard.count(headerBytes);
     if (!this.#isRows) this.#guard.expect(this.#left);
+    this.#isFields = type === 0x45 || type === 0x4e;
+    this.#zeros = 1;
+    if (this.#isFields) this.#checkFields(bytes, at, 0);
+  }
+
+  /** @param length of the part of the body before `end`. */
+  #checkFields(chunk: Uint8Array, end: number, length: number): void {
+    let zeros = 0;
+    while (zeros < Math.min(length, 2) && chunk[end - 1 - zeros] === 0) zeros++;
+    this.#zeros = zeros === length ? this.#zeros + zeros : zeros;
+    if (this.#left === 0 && this.#zeros < 2) this.#guard.fail(new SourceFault("it broke its protocol: an error without an end"));
   }
 }
 
-/** A goodbye is waited for no longer: a server that does not answer it keeps nothing open. */
-const goodbyeMs = 2_000;
+/** A goodbye's answer is waited for no longer: it has been said. */
+const goodbyeMs = 250;
 
 /** Says goodbye, and leaves after a while without an answer. */
 export async function endPostgresClient(client: pg.Client): Promise<void> {
