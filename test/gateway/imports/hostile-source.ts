@@ -1,7 +1,10 @@
 /** Scripted servers that speak as much of PostgreSQL's or MySQL's protocol as an import needs, and then what a test wants. */
+import "../../../gateway/tls/reflect-metadata.ts"; // before the certificates' library
 import { once } from "node:events";
 import { createServer, type Socket } from "node:net";
+import { createSecureContext, TLSSocket } from "node:tls";
 import { afterEach } from "vitest";
+import { issueCa, issueServer } from "../../../gateway/tls/issue.ts";
 
 /** What the server does with a statement. */
 export type OnQuery = (socket: Socket, sql: string) => void;
@@ -79,20 +82,36 @@ export const copyBegin = pgMessage("H", Buffer.from([0, 0, 1, 0, 0]));
 
 /** @param onQuery is asked of what is not the reading side's own beginning. @param greeting in place of a good one. */
 export function startPostgres(onQuery: OnQuery, greeting: Buffer = Buffer.concat([authenticated, ready])): Promise<HostileSource> {
-  return listen((socket) => {
-    let isStarted = false;
-    socket.on("data", (chunk) => {
-      if (!isStarted) {
-        isStarted = true;
-        socket.write(greeting);
-        return;
-      }
-      if (chunk[0] !== 0x51) return;
-      const sql = chunk.toString("utf8", 5, chunk.length - 1);
-      if (/^(SET|BEGIN)/.test(sql.trim())) socket.write(Buffer.concat([pgMessage("C", "SET\0"), ready]));
-      else if (sql.includes("pg_export_snapshot")) socket.write(pgRow("00000003-0000001B-1"));
-      else onQuery(socket, sql);
+  return listen((socket) => servePostgres(socket, onQuery, greeting));
+}
+
+/** The same inside TLS, which it is asked for first. */
+export async function startSecurePostgres(onQuery: OnQuery): Promise<HostileSource> {
+  const { certPem: cert, keyPem: key } = await issueServer(await issueCa("localhost", Date.now()), ["localhost"], Date.now());
+  const secureContext = createSecureContext({ cert, key });
+  return await listen((socket) => {
+    socket.once("data", () => {
+      socket.write("S");
+      const inside = new TLSSocket(socket, { isServer: true, secureContext });
+      inside.on("error", () => undefined);
+      servePostgres(inside, onQuery, Buffer.concat([authenticated, ready]));
     });
+  });
+}
+
+function servePostgres(socket: Socket, onQuery: OnQuery, greeting: Buffer): void {
+  let isStarted = false;
+  socket.on("data", (chunk) => {
+    if (!isStarted) {
+      isStarted = true;
+      socket.write(greeting);
+      return;
+    }
+    if (chunk[0] !== 0x51) return;
+    const sql = chunk.toString("utf8", 5, chunk.length - 1);
+    if (/^(SET|BEGIN)/.test(sql.trim())) socket.write(Buffer.concat([pgMessage("C", "SET\0"), ready]));
+    else if (sql.includes("pg_export_snapshot")) socket.write(pgRow("00000003-0000001B-1"));
+    else onQuery(socket, sql);
   });
 }
 

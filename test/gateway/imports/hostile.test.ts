@@ -18,6 +18,7 @@ import {
   pgRow,
   startMysql,
   startPostgres,
+  startSecurePostgres,
 } from "./hostile-source.ts";
 
 const mib = 1024 * 1024;
@@ -27,8 +28,13 @@ const short = { stallMs: 300, maxRowBytes: mib };
 /** Buffers of the system between the two sides, generously. */
 const underWay = 24 * mib;
 
-function open(engine: ImportConnection["engine"], { port }: HostileSource, limits: typeof long): Promise<ImportSource> {
-  const connection = { engine, host: "127.0.0.1", port, user: "u", password: "p", database: "d", sslmode: "disable" } as const;
+function open(
+  engine: ImportConnection["engine"],
+  { port }: HostileSource,
+  limits: typeof long,
+  sslmode: "disable" | "require" = "disable",
+): Promise<ImportSource> {
+  const connection = { engine, host: "127.0.0.1", port, user: "u", password: "p", database: "d", sslmode } as const;
   const target = { host: "127.0.0.1", port, address: "127.0.0.1", family: 4 } as const;
   return (engine === "MySQL" ? openMysqlSource : openPostgresSource)(connection, target, limits, () => systemClock.wallMs());
 }
@@ -90,6 +96,15 @@ describe("PostgreSQL sources", () => {
     const server = await startPostgres(answer);
     const source = await open("PostgreSQL", server, short);
     await expect(source.query("SELECT 1")).rejects.toThrow(message);
+    await source.close();
+  });
+
+  test("inside TLS are looked at as well", async () => {
+    const answers = [pgRow("fine"), pgMessage("D", "", 3 * 2 ** 30)];
+    const server = await startSecurePostgres((socket) => socket.write(answers.shift()!));
+    const source = await open("PostgreSQL", server, long, "require");
+    expect(await source.query("SELECT 1")).toEqual([{ id: "fine" }]);
+    await expect(source.query("SELECT 1")).rejects.toThrow("it sent more than 128 MiB");
     await source.close();
   });
 
