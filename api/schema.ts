@@ -7,6 +7,8 @@ import { isTenantId, isWorkspaceName } from "../core/scope.ts";
 // PostgreSQL's text type has no NUL, and other control characters in a name only ever hurt the reader.
 const printable = /^[^\p{Cc}\p{Cs}]*$/u;
 const withoutNul = /^[^\0]*$/;
+/** Text that rows are compared with. */
+export const filterText = (max: number) => z.string().max(max).regex(withoutNul, "must not contain NUL");
 
 export const Name = z
   .string()
