@@ -90,6 +90,7 @@ async function describeChange(c: ApiContext, action: string, isOperators: boolea
     ...pick(c.req.query(), ["hard", "blueprint"]),
     ...(command !== undefined && { command }),
     ...(isOperators && pick(answered, ["server"])), // where it stands; how it is logged in to is a secret
+    ...c.var.after,
   };
   return {
     projectId,

@@ -100,6 +100,8 @@ export interface ApiEnv {
     hasActed: boolean | undefined;
     /** What a change replaced or took away, for the record of changes. */
     before: Readonly<Record<string, unknown>> | undefined;
+    /** What is there now, where the request's fields do not say it or may not be recorded. */
+    after: Readonly<Record<string, unknown>> | undefined;
     /** Fields of a successful answer, for the record of changes. */
     answered: Readonly<Record<string, unknown>> | undefined;
     /** Set on every route that is for keys and sessions. */

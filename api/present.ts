@@ -152,8 +152,8 @@ export function presentDeployment(deployment: Deployment) {
   };
 }
 
-export function presentResults(deployment: Deployment) {
-  return deployment.results.map(presentResult);
+export function presentDetail(deployment: Deployment) {
+  return { ...presentDeployment(deployment), results: deployment.results.map(presentResult), next_cursor: deployment.nextResults ?? null };
 }
 
 export function presentResult(result: DeploymentResult) {

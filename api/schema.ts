@@ -7,6 +7,8 @@ import { isTenantId, isWorkspaceName } from "../core/scope.ts";
 // PostgreSQL's text type has no NUL, and other control characters in a name only ever hurt the reader.
 const printable = /^[^\p{Cc}\p{Cs}]*$/u;
 const withoutNul = /^[^\0]*$/;
+/** Text that rows are compared with. */
+export const filterText = (max: number) => z.string().max(max).regex(withoutNul, "must not contain NUL");
 
 export const Name = z
   .string()
@@ -346,4 +348,13 @@ export const shownField = (what: string) =>
       example: "failed",
     });
 
-export const deploymentDetailFields = { ...deploymentFields, results: z.array(DeploymentResult) };
+/** A page of a deployment's results: more of them at a time than of other lists, as few deployments have so many. */
+export const ResultsQuery = z.strictObject({
+  results: shownField("a deployment"),
+  limit: PageQuery.shape.limit.openapi({ description: "So many results at most; 1000 unless told.", example: "1000" }),
+});
+export const deploymentDetailFields = {
+  ...deploymentFields,
+  results: z.array(DeploymentResult).openapi({ description: "In order of tenant_id." }),
+  next_cursor: z.string().nullable().openapi({ description: "`cursor` of `GET /deployments/{id}` for the results that follow; null when none do." }),
+};

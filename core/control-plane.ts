@@ -40,6 +40,11 @@ export interface NewCredential {
 /** Which tenants' results come with a job; those of ten thousand are megabytes. */
 export type ResultsShown = "all" | "failed" | "none";
 
+/** Which of a deployment's results come with it, in order of tenant id. */
+export interface ResultsPage extends Page {
+  readonly shown: ResultsShown;
+}
+
 export interface RotatedCredential extends NewCredential {
   /** How the key it had until now begins. */
   readonly previousPrefix: string;
@@ -244,13 +249,14 @@ export interface ControlPlane {
     check?: (current: DatabaseSettings) => Promise<void>,
   ): Promise<DatabaseSettings>;
 
-  /** Records the job and its tenants, then returns; the work goes on in the job queue, on any instance. */
+  /** Records the job and its tenants, then returns, without results; the work goes on in the job queue, on any instance. */
   createDeployment(projectId: string, request: DeploymentRequest): Promise<Deployment>;
   listDeployments(projectId: string, page: Page): Promise<Listing<Deployment>>;
-  /** `shown`, all unless told: whose results it comes with. */
-  getDeployment(projectId: string, deploymentId: string, shown?: ResultsShown): Promise<Deployment>;
-  /** Resolves when the deployment has ended, or when `signal` aborts with its present state. */
+  /** `results`, none unless told: which it comes with. @throws {GatewayError} bad_request for a cursor that is none. */
+  getDeployment(projectId: string, deploymentId: string, results?: ResultsPage): Promise<Deployment>;
+  /** Resolves when the deployment has ended, or when `signal` aborts with its present state; without results. */
   waitForDeployment(projectId: string, deploymentId: string, signal: AbortSignal): Promise<Deployment>;
+  /** @returns its state after, without results. */
   cancelDeployment(projectId: string, deploymentId: string): Promise<Deployment>;
   /** Newest first; `workspaces` keeps those of these blueprints. */
   listTenantDeployments(
@@ -260,7 +266,7 @@ export interface ControlPlane {
   ): Promise<Listing<TenantDeployment>>;
   /** Its present state without results, then what changes, until it has ended or `signal` aborts. */
   followDeployment(projectId: string, deploymentId: string, signal: AbortSignal): AsyncIterable<DeploymentEvent>;
-  /** The failed and cancelled tenants again. */
+  /** The failed and cancelled tenants again. @returns its state after, without results. */
   retryDeployment(projectId: string, deploymentId: string): Promise<Deployment>;
 
   /** True when the control store and every cluster answer. */

@@ -207,8 +207,10 @@ export interface Deployment {
   readonly startedAt: number | undefined;
   readonly finishedAt: number | undefined;
   readonly tally: DeploymentTally;
-  /** Empty in lists. */
+  /** Those that were asked for. */
   readonly results: readonly DeploymentResult[];
+  /** Where the next page of them begins; undefined when there is none. */
+  readonly nextResults: string | undefined;
 }
 
 /** How many tenants of a deployment are where. */
@@ -217,16 +219,6 @@ export interface DeploymentTally {
   /** Done or skipped. */
   readonly completed: number;
   readonly failed: number;
-}
-
-export function tallyOf(statuses: Iterable<DeploymentResultState>): DeploymentTally {
-  let [total, completed, failed] = [0, 0, 0];
-  for (const status of statuses) {
-    total++;
-    if (status === "done" || status === "skipped") completed++;
-    else if (status === "failed") failed++;
-  }
-  return { total, completed, failed };
 }
 
 /** A PostgreSQL server that hosts databases. How to reach it as administrator is configuration, never stored in clear. */

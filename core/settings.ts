@@ -409,6 +409,22 @@ export const settings = {
     reload: true,
     help: "Addresses and ranges that may be read from whatever they are; loopback, link-local and metadata addresses are refused otherwise.",
   },
+  "import.stall_timeout_s": {
+    type: "duration",
+    default: 3600,
+    min: 1,
+    max: 7 * day_s,
+    reload: true,
+    help: "How long an import waits for its source's next whole row, or for one answer about its tables (a count reads a whole table), before it connects again.",
+  },
+  "import.max_row_mb": {
+    type: "int",
+    default: 128,
+    min: 1,
+    max: 1024,
+    reload: true,
+    help: "Longest row an import takes, in MiB, as PostgreSQL's COPY text has it (bytea as hex); its tenant fails. From MySQL a row is held in memory several times over.",
+  },
   "otel.endpoint": {
     type: "url",
     schemes: ["http", "https"],

@@ -29,7 +29,7 @@ import { loadMasterKeys, masterKeyPath } from "./master-key.ts";
 import { listenError } from "./open-port.ts";
 import { createIdempotency } from "./operations/idempotency.ts";
 import { createOperations } from "./operations/operations.ts";
-import { outboundRules } from "./outbound/outbound.ts";
+import { outboundRules, sourceLimits } from "./outbound/outbound.ts";
 import { describePooler, withPoolers } from "./poolers.ts";
 import { openQueryLog } from "./query-log/open.ts";
 import { Rekeying } from "./rekey.ts";
@@ -150,6 +150,7 @@ async function assemble(options: StartOptions, cleanup: Cleanup): Promise<Gatewa
   const imports = createImports({
     ...{ control, store, dialer, secrets, clock, log },
     outbound: () => outboundRules(inForce()),
+    limits: () => sourceLimits(inForce()),
     readSchema: (connection) => readForeignSchema(connection, outboundRules(inForce())),
     runScript: (database, sql) => admin.runScript(database, sql),
   });

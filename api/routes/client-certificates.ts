@@ -1,6 +1,7 @@
 /** Client certificates (mTLS) a project demands of its clients, in addition to the password. */
 import { z } from "@hono/zod-openapi";
 import type { ClientCertificate } from "../../core/control-plane.ts";
+import type { ApiContext } from "../context.ts";
 import { endpoint } from "../endpoint.ts";
 import { answer, ok } from "../envelope.ts";
 import { isoTime } from "../present.ts";
@@ -60,6 +61,16 @@ const get = endpoint(
   async (c) => ok(c, present(await c.var.api.control.getClientCertificates(c.req.valid("param").id))),
 );
 
+/** The record of the change has whom the project trusted and trusts, never the text that was sent: a key may have slipped into it. */
+async function change(c: ApiContext, projectId: string, pem: string | undefined) {
+  const { control } = c.var.api;
+  const before = present(await control.getClientCertificates(projectId));
+  c.set("before", { certificates: before.certificates });
+  const after = present(await control.setClientCertificates(projectId, pem));
+  c.set("after", { certificates: after.certificates });
+  return after;
+}
+
 const put = endpoint(
   { policy: { who: "owner" } },
   {
@@ -72,7 +83,7 @@ const put = endpoint(
     request: { params, body: { required: true, content: { "application/json": { schema: Body } } } },
     responses: { 200: answer(200, "The certificates", fields) },
   },
-  async (c) => ok(c, present(await c.var.api.control.setClientCertificates(c.req.valid("param").id, c.req.valid("json").certificates))),
+  async (c) => ok(c, await change(c, c.req.valid("param").id, c.req.valid("json").certificates)),
 );
 
 const remove = endpoint(
@@ -85,7 +96,7 @@ const remove = endpoint(
     request: { params },
     responses: { 200: answer(200, "None is demanded", fields) },
   },
-  async (c) => ok(c, present(await c.var.api.control.setClientCertificates(c.req.valid("param").id, undefined))),
+  async (c) => ok(c, await change(c, c.req.valid("param").id, undefined)),
 );
 
 export const clientCertificateEndpoints = [get, put, remove] as const;

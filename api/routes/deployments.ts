@@ -1,13 +1,13 @@
 /** Deployments: jobs that bring tenants to a blueprint version. */
 import { z } from "@hono/zod-openapi";
-import type { DeploymentEvent, ResultsShown } from "../../core/control-plane.ts";
+import type { DeploymentEvent, ResultsPage, ResultsShown } from "../../core/control-plane.ts";
 import type { Deployment as DeploymentModel } from "../../core/model.ts";
 import type { ApiContext } from "../context.ts";
 import { endpoint } from "../endpoint.ts";
 import { accepted, answer, ok, paging } from "../envelope.ts";
 import { assertCoversBlueprint, coversBlueprint, notFound } from "../policy.ts";
-import { presentDeployment, presentResult, presentResults, readPage } from "../present.ts";
-import { Deployment, deploymentDetailFields, integer, PageQuery, shownField, TenantId, WorkspaceName } from "../schema.ts";
+import { presentDeployment, presentDetail, presentResult, readPage } from "../present.ts";
+import { Deployment, deploymentDetailFields, integer, PageQuery, ResultsQuery, TenantId, WorkspaceName } from "../schema.ts";
 import { streamEvents } from "../stream.ts";
 
 const tags = ["Deployments"];
@@ -77,7 +77,7 @@ const create = endpoint(
     tags,
     summary: "Bring tenants to a blueprint version",
     description: "202 when the job was started; 200 with `wait: true` once it has ended. Whether it went well is in `status` and `results`.",
-    request: { body: { required: true, content: { "application/json": { schema: CreateBody } } } },
+    request: { query: ResultsQuery, body: { required: true, content: { "application/json": { schema: CreateBody } } } },
     responses: {
       200: answer(200, "Ended", deploymentDetailFields),
       202: answer(202, "Started", deploymentDetailFields),
@@ -97,18 +97,25 @@ const create = endpoint(
       onFailure: body.on_failure,
       dryRun: body.dry_run,
     });
-    if (!body.wait) return accepted(c, presentDetail(started));
+    const { id } = started;
+    const results = readResults(c.req.valid("query"));
+    if (!body.wait) return accepted(c, await detail(c, id, results));
     const enough = new AbortController();
     const timer = setTimeout(() => enough.abort(), maxWaitMs);
     const signal = AbortSignal.any([c.req.raw.signal, enough.signal]);
-    const waiting = c.var.api.control.waitForDeployment(c.var.access.projectId, started.id, signal);
+    const waiting = c.var.api.control.waitForDeployment(c.var.access.projectId, id, signal);
     const ended = await waiting.finally(() => clearTimeout(timer)); // a timer left behind would keep the process alive
-    return ended.finishedAt === undefined ? accepted(c, presentDetail(ended)) : ok(c, presentDetail(ended));
+    return ended.finishedAt === undefined ? accepted(c, await detail(c, id, results)) : ok(c, await detail(c, id, results));
   },
 );
 
-function presentDetail(deployment: DeploymentModel) {
-  return { ...presentDeployment(deployment), results: presentResults(deployment) };
+/** Whatever a deployment's answer is to, it holds a page of results at most. */
+function readResults(query: { results?: ResultsShown | undefined; limit?: string | undefined; cursor?: string | undefined }): ResultsPage {
+  return { ...readPage({ ...query, limit: query.limit ?? "1000" }), shown: query.results ?? "all" };
+}
+
+async function detail(c: ApiContext, id: string, results: ResultsPage) {
+  return presentDetail(await c.var.api.control.getDeployment(c.var.access.projectId, id, results));
 }
 
 const get = endpoint(
@@ -118,16 +125,17 @@ const get = endpoint(
     path: "/deployments/{id}",
     tags,
     summary: "One deployment, tenant by tenant",
-    request: { params, query: z.strictObject({ results: shownField("a deployment") }) },
+    description: "The counts are of all tenants, whichever results come with them.",
+    request: { params, query: ResultsQuery.extend({ cursor: PageQuery.shape.cursor }) },
     responses: { 200: answer(200, "The deployment", deploymentDetailFields) },
   },
-  async (c) => ok(c, presentDetail(await reachDeployment(c, c.req.valid("query").results ?? "all"))),
+  async (c) => ok(c, presentDetail(await reachDeployment(c, readResults(c.req.valid("query"))))),
 );
 
-async function reachDeployment(c: ApiContext, shown: ResultsShown = "none"): Promise<DeploymentModel> {
+async function reachDeployment(c: ApiContext, results?: ResultsPage): Promise<DeploymentModel> {
   const id = c.req.param("id") ?? "";
   if (!/^dep_[0-9a-f]{1,64}$/.test(id)) throw notFound("Deployment", id);
-  const deployment = await c.var.api.control.getDeployment(c.var.access.projectId, id, shown);
+  const deployment = await c.var.api.control.getDeployment(c.var.access.projectId, id, results);
   assertCoversBlueprint(c.var.access.scope, deployment.blueprint);
   return deployment;
 }
@@ -161,13 +169,14 @@ const cancel = endpoint(
     path: "/deployments/{id}/cancel",
     tags,
     summary: "Stop a deployment after the tenants being worked on",
-    request: { params },
+    request: { params, query: ResultsQuery },
     responses: { 200: answer(200, "The deployment", deploymentDetailFields) },
   },
   async (c) => {
     const { id, state } = await reachDeployment(c);
     c.set("before", { status: state });
-    return ok(c, presentDetail(await c.var.api.control.cancelDeployment(c.var.access.projectId, id)));
+    await c.var.api.control.cancelDeployment(c.var.access.projectId, id);
+    return ok(c, await detail(c, id, readResults(c.req.valid("query"))));
   },
 );
 
@@ -178,13 +187,14 @@ const retry = endpoint(
     path: "/deployments/{id}/retry",
     tags,
     summary: "Try the failed and cancelled tenants again",
-    request: { params },
+    request: { params, query: ResultsQuery },
     responses: { 202: answer(202, "Started", deploymentDetailFields) },
   },
   async (c) => {
     const { id, state } = await reachDeployment(c);
     c.set("before", { status: state });
-    return accepted(c, presentDetail(await c.var.api.control.retryDeployment(c.var.access.projectId, id)));
+    await c.var.api.control.retryDeployment(c.var.access.projectId, id);
+    return accepted(c, await detail(c, id, readResults(c.req.valid("query"))));
   },
 );
 

@@ -8,7 +8,7 @@ import { endpoint } from "../endpoint.ts";
 import { answer, badInput, ok, paging } from "../envelope.ts";
 import { coversBlueprint } from "../policy.ts";
 import { isoTime, readPage } from "../present.ts";
-import { PageQuery, TenantParams, Time, WorkspaceParams } from "../schema.ts";
+import { filterText, PageQuery, TenantParams, Time, WorkspaceParams } from "../schema.ts";
 import { rangeFields, readRange } from "../when.ts";
 
 const tags = ["Logs and metrics"];
@@ -26,8 +26,8 @@ const LogQuery = z.strictObject({
       example: "error,slow",
     }),
   ...rangeFields,
-  credential: z.string().max(80).optional().openapi({ description: "Statements of this key.", example: "key_5f0c2a" }),
-  search: z.string().min(1).max(200).optional().openapi({ description: "Text that stands in the statement, in any case.", example: "from accounts" }),
+  credential: filterText(80).optional().openapi({ description: "Statements of this key.", example: "key_5f0c2a" }),
+  search: filterText(200).min(1).optional().openapi({ description: "Text that stands in the statement, in any case.", example: "from accounts" }),
   sqlstate: z
     .string()
     .regex(/^[0-9A-Z]{5}$/, "must be a SQLSTATE as 23505")
@@ -38,12 +38,12 @@ const LogQuery = z.strictObject({
     .regex(/^[0-9a-f]{16}$/, "must be 16 hex digits")
     .optional()
     .openapi({ description: "Statements alike but for their values; from `…/logs/stats`.", example: "9c1f6e0b2a4d7735" }),
-  session: z.string().max(80).optional().openapi({ description: "Statements of one connection.", example: "9f2c41d07ab3" }),
+  session: filterText(80).optional().openapi({ description: "Statements of one connection.", example: "9f2c41d07ab3" }),
   via: z
     .enum(["wire", "api"], "must be wire or api")
     .optional()
     .openapi({ description: "How they came: over a connection, or in a request to the API." }),
-  transaction: z.string().max(80).optional().openapi({ description: "Statements of one transaction.", example: "9f2c41d07ab3.4" }),
+  transaction: filterText(80).optional().openapi({ description: "Statements of one transaction.", example: "9f2c41d07ab3.4" }),
 });
 
 const number = z.number();

@@ -10,7 +10,7 @@ import { answer, ok, paging } from "../envelope.ts";
 import { pageOf } from "../page-of.ts";
 import { notFound } from "../policy.ts";
 import { isoTime, readPage } from "../present.ts";
-import { PageQuery, RoleField, Time } from "../schema.ts";
+import { filterText, PageQuery, RoleField, Time } from "../schema.ts";
 import { rangeFields, readRange } from "../when.ts";
 
 const policy = { who: "P", role: "admin" } as const;
@@ -161,7 +161,7 @@ const liftBan = endpoint(
 export const AuditQuery = z.strictObject({
   ...PageQuery.shape,
   ...rangeFields,
-  credential: z.string().max(80).optional().openapi({ description: "Changes made with this key.", example: "key_5f0c2a" }),
+  credential: filterText(80).optional().openapi({ description: "Changes made with this key.", example: "key_5f0c2a" }),
 });
 
 const recorded = z.record(z.string(), z.unknown()).nullable();

@@ -122,6 +122,9 @@ function summarise(workspace: KnownWorkspace, counts: readonly TenantCount[]): B
   };
 }
 
+/** Of PostgreSQL's integer. */
+const lastVersion = 2 ** 31 - 1;
+
 export async function listBlueprintVersions(
   context: ControlContext,
   projectId: string,
@@ -130,7 +133,7 @@ export async function listBlueprintVersions(
 ): Promise<Listing<BlueprintVersion>> {
   const workspace = await findBlueprint(context.store.db, projectId, name);
   if (!page.isSynced) await syncBlueprint(context, workspace);
-  const after = page.cursor === undefined ? 0 : Number(decodeCursor(page.cursor, ["number"])[0]);
+  const after = page.cursor === undefined ? 0 : Math.min(Number(decodeCursor(page.cursor, ["number"])[0]), lastVersion);
   const rows = await context.store.db
     .selectFrom("blueprint_versions")
     .selectAll()

@@ -3,7 +3,7 @@ import type { DeploymentEvent, Listing, Page, TenantDeployment } from "../../cor
 import type { Deployment } from "../../core/model.ts";
 import { toDeploymentResult, toMs } from "../store/rows.ts";
 import type { ControlContext } from "./context.ts";
-import { findDeployment, findDeploymentState, selectDeployments, withTallies } from "./deployment-rows.ts";
+import { findDeployment, selectDeployments, withTallies } from "./deployment-rows.ts";
 import { ended } from "./deployments.ts";
 import { decodeCursor, pageLimit, toListing } from "./paging.ts";
 import { findTenant } from "./tenant-rows.ts";
@@ -76,7 +76,7 @@ async function* looks(context: ControlContext, projectId: string, deploymentId: 
   try {
     for (;;) {
       listenAgain();
-      yield await findDeploymentState(context.store.db, projectId, deploymentId);
+      yield await findDeployment(context.store.db, projectId, deploymentId);
       if (signal.aborted) return;
       await waitForWord(context, heard);
     }

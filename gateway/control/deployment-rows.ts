@@ -1,10 +1,11 @@
 /** Deployments and their results as rows. */
 import { type Kysely, sql } from "kysely";
-import type { ResultsShown } from "../../core/control-plane.ts";
+import type { Listing, ResultsPage } from "../../core/control-plane.ts";
 import { GatewayError } from "../../core/errors.ts";
-import { type Deployment, type DeploymentResult, type DeploymentTally, tallyOf } from "../../core/model.ts";
+import type { Deployment, DeploymentResult, DeploymentTally } from "../../core/model.ts";
 import { toDeploymentResult, toMs } from "../store/rows.ts";
 import type { Tables } from "../store/schema.ts";
+import { decodeCursor, pageLimit, toListing } from "./paging.ts";
 
 export function selectDeployments(db: Kysely<Tables>) {
   return db.selectFrom("deployments as d").innerJoin("workspaces as w", "w.id", "d.workspace_id").selectAll("d").select("w.name as blueprint");
@@ -26,11 +27,11 @@ export async function withTallies(db: Kysely<Tables>, rows: readonly DeploymentC
     const own = counts.filter((count) => count.deployment_id === row.id);
     const sum = (...statuses: string[]) => own.reduce((total, { status, tenants }) => total + (statuses.includes(status) ? tenants : 0), 0);
     const tally = { total: own.reduce((total, { tenants }) => total + tenants, 0), completed: sum("done", "skipped"), failed: sum("failed") };
-    return toDeployment(row, tally, []);
+    return toDeployment(row, tally);
   });
 }
 
-function toDeployment(row: DeploymentColumns, tally: DeploymentTally, results: readonly DeploymentResult[]): Deployment {
+function toDeployment(row: DeploymentColumns, tally: DeploymentTally): Deployment {
   return {
     id: row.id,
     projectId: row.project_id,
@@ -49,26 +50,29 @@ function toDeployment(row: DeploymentColumns, tally: DeploymentTally, results: r
     startedAt: toMs(row.started_at),
     finishedAt: toMs(row.finished_at),
     tally,
-    results,
+    results: [],
+    nextResults: undefined,
   };
 }
 
-/** With its results, in order of tenant id, or those that failed. */
-export async function findDeployment(db: Kysely<Tables>, projectId: string, deploymentId: string, shown: ResultsShown = "all"): Promise<Deployment> {
-  if (shown === "none") return await findDeploymentState(db, projectId, deploymentId);
-  const row = await findRow(db, projectId, deploymentId);
-  let query = db.selectFrom("deployment_results").selectAll().where("deployment_id", "=", deploymentId).orderBy("tenant_id");
-  if (shown === "failed") query = query.where("status", "=", "failed");
-  const results = (await query.execute()).map(toDeploymentResult);
-  if (shown === "all") return toDeployment(row, tallyOf(results.map((result) => result.status)), results);
-  const [counted] = await withTallies(db, [row]);
-  return { ...counted!, results };
+/** With a page of its results; without any unless told. */
+export async function findDeployment(db: Kysely<Tables>, projectId: string, deploymentId: string, page?: ResultsPage): Promise<Deployment> {
+  const [deployment] = await withTallies(db, [await findRow(db, projectId, deploymentId)]);
+  if (page === undefined || page.shown === "none") return deployment!;
+  const { items, nextCursor } = await listResults(db, deploymentId, page);
+  return { ...deployment!, results: items, nextResults: nextCursor };
 }
 
-/** Without its results. */
-export async function findDeploymentState(db: Kysely<Tables>, projectId: string, deploymentId: string): Promise<Deployment> {
-  const [deployment] = await withTallies(db, [await findRow(db, projectId, deploymentId)]);
-  return deployment!;
+async function listResults(db: Kysely<Tables>, deploymentId: string, page: ResultsPage): Promise<Listing<DeploymentResult>> {
+  let query = db
+    .selectFrom("deployment_results")
+    .selectAll()
+    .where("deployment_id", "=", deploymentId)
+    .orderBy("tenant_id")
+    .limit(pageLimit(page) + 1);
+  if (page.shown === "failed") query = query.where("status", "=", "failed");
+  if (page.cursor !== undefined) query = query.where("tenant_id", ">", String(decodeCursor(page.cursor, ["string"])[0]));
+  return toListing(await query.execute(), page, toDeploymentResult, (row) => [row.tenant_id]);
 }
 
 async function findRow(db: Kysely<Tables>, projectId: string, deploymentId: string): Promise<DeploymentColumns> {

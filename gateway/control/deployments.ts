@@ -1,6 +1,6 @@
 /** Deployments as the API sees them: recorded, listed, waited for, cancelled, tried again. The work itself is the runner's. */
 import type { Kysely } from "kysely";
-import type { DeploymentRequest, Listing, Page, ResultsShown } from "../../core/control-plane.ts";
+import type { DeploymentRequest, Listing, Page, ResultsPage } from "../../core/control-plane.ts";
 import { GatewayError } from "../../core/errors.ts";
 import type { Deployment, DeploymentState } from "../../core/model.ts";
 import { notifyDeployment } from "../store/changes.ts";
@@ -132,8 +132,8 @@ export async function listDeployments(context: ControlContext, projectId: string
   );
 }
 
-export function getDeployment(context: ControlContext, projectId: string, deploymentId: string, shown?: ResultsShown): Promise<Deployment> {
-  return findDeployment(context.store.db, projectId, deploymentId, shown);
+export function getDeployment(context: ControlContext, projectId: string, deploymentId: string, results?: ResultsPage): Promise<Deployment> {
+  return findDeployment(context.store.db, projectId, deploymentId, results);
 }
 
 /** A queued one ends at once; a running one stops after the tenants in progress. */

@@ -4,6 +4,8 @@ import { GatewayError } from "../../core/errors.ts";
 
 export type CursorKey = readonly (string | number)[];
 
+/** The last moment a Date can hold, and fewer than a bigint's. */
+const latestMs = 8.64e15;
 const encoder = new TextEncoder();
 const decoder = new TextDecoder("utf-8", { fatal: true });
 
@@ -26,8 +28,14 @@ export function decodeCursor<K extends readonly ("string" | "number")[]>(cursor:
   } catch {
     throw wrong();
   }
-  if (!Array.isArray(value) || value.length !== shape.length || value.some((part, i) => typeof part !== shape[i])) throw wrong();
+  if (!Array.isArray(value) || value.length !== shape.length || value.some((part, i) => typeof part !== shape[i] || !isKey(part))) throw wrong();
   return value as CursorKey;
+}
+
+/** Times, numbers and names as tables have them: what is none would be the store's error. */
+function isKey(part: string | number): boolean {
+  if (typeof part === "number") return Number.isInteger(part) && Math.abs(part) <= latestMs;
+  return !/\p{Cc}/u.test(part);
 }
 
 /** Lists fetch one row more than asked for; that one only says that there is more. */

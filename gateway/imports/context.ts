@@ -9,6 +9,7 @@ import type { SqlDialer } from "../../core/sql.ts";
 import { Background } from "../control/background.ts";
 import { Claims } from "../control/claims.ts";
 import type { OutboundRules } from "../outbound/addresses.ts";
+import type { SourceLimits } from "../outbound/source-guard.ts";
 import type { Store } from "../store/store.ts";
 
 export interface ImportsConfig {
@@ -53,6 +54,8 @@ export interface ImportsOptions {
   readonly runScript: ClusterAdmin["runScript"];
   /** As of the last reload of the configuration. */
   readonly outbound: () => OutboundRules;
+  /** As of the last reload of the configuration. */
+  readonly limits: () => SourceLimits;
   readonly config?: Partial<ImportsConfig> | undefined;
 }
 

@@ -18,7 +18,8 @@ export async function finishImport(context: ImportsContext, claimed: KnownImport
       .execute();
     const count = (state: string) => Number(left.find((entry) => entry.state === state)?.tenants ?? 0);
     const open = count("pending") + count("running");
-    const cancelled = row.cancel_requested && open > 0;
+    // Without a snapshot it never came to know its tenants.
+    const cancelled = row.cancel_requested && (open > 0 || row.snapshots === 0);
     if (cancelled) {
       await trx
         .updateTable("import_tenants")

@@ -11,6 +11,7 @@ import { describeImport, findImport, insertImport } from "./import-rows.ts";
 import { openSource } from "./open-source.ts";
 import { prepareFor } from "./prepare-for.ts";
 import { runImport } from "./run-import.ts";
+import { lostWhileAsked, SourceLost } from "./source.ts";
 
 export interface RunningImports extends Imports {
   /** Takes jobs and looks for imports a dead instance left, until `stop`. */
@@ -36,7 +37,7 @@ export function createImports(options: ImportsOptions): RunningImports {
       try {
         return await verb(...args);
       } catch (error) {
-        throw translateStoreError(error, "backend_unreachable");
+        throw error instanceof SourceLost ? lostWhileAsked(error) : translateStoreError(error, "backend_unreachable");
       }
     };
   };

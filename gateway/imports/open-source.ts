@@ -10,5 +10,6 @@ import type { ImportSource } from "./source.ts";
 export async function openSource(context: ImportsContext, connection: ImportConnection): Promise<ImportSource> {
   const target = await resolveTarget(connection.host, connection.port, context.outbound());
   const now = () => context.clock.wallMs();
-  return connection.engine === "MySQL" ? await openMysqlSource(connection, target, now) : await openPostgresSource(connection, target, now);
+  const open = connection.engine === "MySQL" ? openMysqlSource : openPostgresSource;
+  return await open(connection, target, context.limits(), now);
 }

@@ -111,6 +111,9 @@ async function workOnce(context: ImportsContext, row: KnownImport, workspace: Kn
   const lost = await runStructure(context, row, workspace, connection);
   const source = await openSource(context, connection);
   const stopProgress = { stop: () => {} };
+  // Its answers may be long in coming.
+  const leave = () => void source.close();
+  signal.addEventListener("abort", leave);
   try {
     const options = row.options as ImportOptions;
     const { preparation, version } = await prepareFor(context, source, workspace, options, "data");
@@ -134,6 +137,7 @@ async function workOnce(context: ImportsContext, row: KnownImport, workspace: Kn
     );
     await runTenants(context, job);
   } finally {
+    signal.removeEventListener("abort", leave);
     stopProgress.stop();
     await source.close();
   }

@@ -1,5 +1,6 @@
 /** A shared database as the import reads it: one snapshot, seen by every reader, and nothing written. */
 import { GatewayError } from "../../core/errors.ts";
+import { RowTooLong, SourceFault } from "../outbound/source-guard.ts";
 import type { SourceCatalog } from "./catalog.ts";
 import type { Dialect } from "./dialect.ts";
 
@@ -39,6 +40,19 @@ export class SourceLost extends Error {
     super(`the connection to the source was lost: ${describeConnectionError(cause)}`, { cause });
     this.name = "SourceLost";
   }
+}
+
+/** Whoever asked is still there to be told; a job connects again. */
+export function lostWhileAsked({ message, cause }: SourceLost): GatewayError {
+  return new GatewayError("bad_request", message, { issues: [{ path: "connection", message }], cause });
+}
+
+/** @returns a row too long as the failure of its tenant, anything else a server is cut off for as a source that is lost; undefined for no fault. */
+export function asSourceFault(error: unknown, table = "it"): Error | undefined {
+  if (error instanceof RowTooLong) {
+    return new GatewayError("query_failed", `the source cannot be read: a row of ${table} ${error.message}`, { sqlstate: "54000", cause: error });
+  }
+  return error instanceof SourceFault ? new SourceLost(error) : undefined;
 }
 
 /** @returns the refusal of a source that cannot be connected to, in words without secrets. */

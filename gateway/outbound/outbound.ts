@@ -4,10 +4,20 @@ import { isIP } from "node:net";
 import type { Config } from "../../core/config.ts";
 import { GatewayError } from "../../core/errors.ts";
 import { type OutboundRules, refusedKind } from "./addresses.ts";
+import type { SourceLimits } from "./source-guard.ts";
 
 /** The rules of a configuration. */
 export function outboundRules(config: Pick<Config, "import.allow_private_addresses" | "import.allow_addresses">): OutboundRules {
   return { allowPrivate: config["import.allow_private_addresses"], allow: config["import.allow_addresses"] };
+}
+
+/** What is taken from a server that is read, as a configuration has it. */
+export function sourceLimits(config: Pick<Config, "import.stall_timeout_s" | "import.max_row_mb">): SourceLimits {
+  return {
+    stallMs: config["import.stall_timeout_s"] * 1000,
+    stallSetting: "import.stall_timeout_s",
+    maxRowBytes: config["import.max_row_mb"] * 1024 * 1024,
+  };
 }
 
 export interface OutboundTarget {

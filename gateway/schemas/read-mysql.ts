@@ -1,17 +1,19 @@
 /** The structure of a MySQL or MariaDB database as PostgreSQL's SQL: tables, keys, indexes, foreign keys, comments; what has no likeness is listed. */
-import { type Connection, createConnection, type RowDataPacket } from "mysql2/promise";
+import { createConnection } from "mysql2";
+import type { Connection, RowDataPacket } from "mysql2/promise";
 import type { ForeignSchema, SourceConnection } from "../../core/schema-design.ts";
 import { quoteIdentifier, quoteLiteral } from "../../core/sql.ts";
 import type { OutboundTarget } from "../outbound/outbound.ts";
+import { guardMysqlClient, type SourceGuard } from "../outbound/source-guard.ts";
 import { type MysqlColumn, mapDefault, mapType } from "./mysql-types.ts";
 
 const timeoutMs = 30_000;
 
 export async function readMysqlSchema(connection: SourceConnection, target: OutboundTarget): Promise<ForeignSchema> {
-  const client = await connect(connection, target);
+  const { client, guard } = await connect(connection, target);
   try {
-    await client.query("SET SESSION TRANSACTION READ ONLY");
-    const source = new Source(client, connection.database);
+    await guard.during("talk", () => client.query("SET SESSION TRANSACTION READ ONLY"));
+    const source = new Source(client, guard, connection.database);
     const found = {
       tables: await source.rows(
         "SELECT table_name AS `table`, table_type AS `type`, table_comment AS `comment` FROM information_schema.tables WHERE table_schema = ? ORDER BY table_name",
@@ -33,16 +35,30 @@ export async function readMysqlSchema(connection: SourceConnection, target: Outb
   }
 }
 
-async function connect(source: SourceConnection, target: OutboundTarget): Promise<Connection> {
+interface Session {
+  readonly client: Connection;
+  readonly guard: SourceGuard;
+}
+
+async function connect(source: SourceConnection, target: OutboundTarget): Promise<Session> {
   const { user, password, database, tls } = source;
-  const open = (secure: boolean) =>
-    createConnection({
+  const open = async (secure: boolean): Promise<Session> => {
+    const core = createConnection({
       ...{ user, password, database, host: target.address, port: target.port },
       connectTimeout: timeoutMs,
       // The server may ask for files of the client's: never.
       flags: ["-LOCAL_FILES"],
       ...(secure && { ssl: { rejectUnauthorized: tls === "verify", verifyIdentity: tls === "verify", servername: target.host } as object }),
     });
+    const guard = guardMysqlClient(core, { stallMs: timeoutMs, maxRowBytes: 0 });
+    core.on("error", () => undefined); // the query in progress fails and says so
+    const client = core.promise();
+    await client.connect().catch((error: unknown) => {
+      client.destroy();
+      throw guard.fault ?? error;
+    });
+    return { client, guard };
+  };
   if (tls === "off") return await open(false);
   if (tls !== "prefer") return await open(true);
   return await open(true).catch((error: unknown) => {
@@ -55,17 +71,20 @@ type Row = Readonly<Record<string, unknown>>;
 
 class Source {
   readonly #client: Connection;
+  readonly #guard: SourceGuard;
   readonly #database: string;
 
-  constructor(client: Connection, database: string) {
+  constructor(client: Connection, guard: SourceGuard, database: string) {
     this.#client = client;
+    this.#guard = guard;
     this.#database = database;
   }
 
   /** `?` or `?1` is the database's name. */
   async rows(sql: string): Promise<readonly Row[]> {
     const values = (sql.match(/\?1?/g) ?? []).map(() => this.#database);
-    const [rows] = await this.#client.query<RowDataPacket[]>({ sql: sql.replaceAll("?1", "?"), timeout: timeoutMs, values });
+    const query = { sql: sql.replaceAll("?1", "?"), timeout: timeoutMs, values };
+    const [rows] = await this.#guard.during("answer", () => this.#client.query<RowDataPacket[]>(query));
     return rows;
   }
 

@@ -2,30 +2,32 @@
 import pg from "pg";
 import type { ForeignSchema, SourceConnection } from "../../core/schema-design.ts";
 import type { OutboundTarget } from "../outbound/outbound.ts";
+import { endPostgresClient, guardPostgresClient, type SourceGuard } from "../outbound/source-guard.ts";
 import { lostSql, postgresParts } from "./postgres-parts.ts";
 
 const timeoutMs = 30_000;
 
 export async function readPostgresSchema(connection: SourceConnection, target: OutboundTarget): Promise<ForeignSchema> {
-  const client = await connect(connection, target);
+  const { client, guard } = await connect(connection, target);
+  const ask = <R extends pg.QueryResultRow>(sql: string) => guard.during("answer", () => client.query<R>(sql));
   try {
-    await client.query("BEGIN TRANSACTION ISOLATION LEVEL REPEATABLE READ READ ONLY");
+    await ask("BEGIN TRANSACTION ISOLATION LEVEL REPEATABLE READ READ ONLY");
     // Names come out in full then, whatever the role's own path is.
-    await client.query("SET LOCAL search_path TO pg_catalog");
+    await ask("SET LOCAL search_path TO pg_catalog");
     const statements: string[] = [];
     for (const sql of postgresParts) {
-      const { rows } = await client.query<{ sql: string | null }>(sql);
+      const { rows } = await ask<{ sql: string | null }>(sql);
       statements.push(...rows.flatMap((row) => (row.sql === null ? [] : [row.sql.trim().replace(/;$/, "")])));
     }
-    const { rows } = await client.query<{ lost: string }>(lostSql);
+    const { rows } = await ask<{ lost: string }>(lostSql);
     if (statements.length === 0) return { sql: "", lost: [] };
     return { sql: `SET check_function_bodies = off;\n${statements.map((sql) => `${sql};\n`).join("")}`, lost: rows.map((row) => row.lost) };
   } finally {
-    await client.end().catch(() => undefined);
+    await endPostgresClient(client);
   }
 }
 
-async function connect(source: SourceConnection, target: OutboundTarget): Promise<pg.Client> {
+async function connect(source: SourceConnection, target: OutboundTarget): Promise<{ client: pg.Client; guard: SourceGuard }> {
   const { user, password, database, tls } = source;
   const open = async (ssl: false | { rejectUnauthorized: boolean; servername?: string }) => {
     const client = new pg.Client({
@@ -35,12 +37,13 @@ async function connect(source: SourceConnection, target: OutboundTarget): Promis
       statement_timeout: timeoutMs,
       query_timeout: timeoutMs,
     });
+    const guard = guardPostgresClient(client, { stallMs: timeoutMs, maxRowBytes: 0 });
     client.on("error", () => undefined); // the query in progress fails and says so
     await client.connect().catch(async (error: unknown) => {
-      await client.end().catch(() => undefined);
-      throw error;
+      await endPostgresClient(client);
+      throw guard.fault ?? error;
     });
-    return client;
+    return { client, guard };
   };
   if (tls === "off") return await open(false);
   const servername = /^[\d.]+$|:/.test(target.host) ? undefined : target.host;

@@ -231,8 +231,23 @@ describe("tdb deployments --wait", () => {
     expect(run.code).toBe(0);
     expect(run.err).toBe("\r[--------------------] 0/3\r[####################] 3/3\n");
     expect(run.out).toMatch(/3 of 3 done, 0 failed[\s\S]*wayne .*done/);
-    // The second is the sleep's own.
-    expect(cli.world.control.resultsAsked).toEqual(["none", "all", "none", "all"]);
+    expect(cli.world.control.resultsAsked).toEqual(["none", "none", "none", "all"]); // started, asked twice, shown
+  });
+
+  it("puts together the pages that results come in, and shows the failed ones alone when asked to", async () => {
+    const cli = await makeCli();
+    const [deployment] = cli.world.control.deployments;
+    const [one] = deployment!.results;
+    const results = Array.from({ length: 2345 }, (_, i) => ({
+      ...one!,
+      tenantId: `t${i}`,
+      status: i === 7 ? ("failed" as const) : ("done" as const),
+    }));
+    cli.world.control.deployments[0] = { ...deployment!, results };
+    const shown = async (...args: string[]) => JSON.parse((await cli.run(["deployments", ...args, deployment!.id, "--json"])).out);
+    expect((await shown("status")).results.map((each: { tenant_id: string }) => each.tenant_id)).toEqual(results.map((each) => each.tenantId));
+    expect((await shown("status", "--results", "failed")).results).toMatchObject([{ tenant_id: "t7" }]);
+    expect(await shown("cancel")).toMatchObject({ status: "cancelled", tenants_total: 3, results: [] });
   });
 
   it("ends with 1 when the deployment failed", async () => {

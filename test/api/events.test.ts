@@ -22,7 +22,7 @@ describe("events of a deployment", () => {
       .filter((block) => block.startsWith("event:"))
       .map((block) => /^event: (\w+)\ndata: (.+)$/.exec(block)!.slice(1) as [string, string])
       .map(([event, data]) => ({ event, data: JSON.parse(data) }));
-    const { results } = await world.control.getDeployment(world.projectId, world.deploymentId);
+    const { results } = await world.control.getDeployment(world.projectId, world.deploymentId, { shown: "all", limit: 9 });
     expect(events[0]).toMatchObject({ event: "progress", data: { id: world.deploymentId, status: "queued" } });
     expect(events.slice(1, -1).map(({ event, data }) => [event, data.tenant_id, data.status])).toEqual(
       results.map(({ tenantId }) => ["result", tenantId, "done"]),
@@ -41,7 +41,7 @@ describe("events of a deployment", () => {
   it("come with a line of comment every 15 seconds of silence, until the client leaves, which ends what feeds them", async () => {
     vi.useFakeTimers({ toFake: ["setInterval", "clearInterval"] });
     const world = await makeWorld();
-    const deployment = await world.control.getDeployment(world.projectId, world.deploymentId);
+    const deployment = await world.control.getDeployment(world.projectId, world.deploymentId, { shown: "all", limit: 9 });
     const fed = { signal: undefined as AbortSignal | undefined, isOver: false };
     world.control.followDeployment = async function* (_projectId, _id, signal): AsyncGenerator<DeploymentEvent> {
       fed.signal = signal;
@@ -66,7 +66,7 @@ describe("events of a deployment", () => {
 
   it("end with an error in their midst, without its words where it is ours", async () => {
     const world = await makeWorld();
-    const deployment = await world.control.getDeployment(world.projectId, world.deploymentId);
+    const deployment = await world.control.getDeployment(world.projectId, world.deploymentId, { shown: "all", limit: 9 });
     world.control.followDeployment = async function* (): AsyncGenerator<DeploymentEvent> {
       yield { type: "progress", deployment };
       throw new Error("SECRET detail");

@@ -74,7 +74,9 @@ describe("openapi.json", () => {
 
   it("pages every list the same way", async () => {
     const document = await readDocument();
-    const lists = operationsOf(document).filter(({ operation }) =>
+    // A change that answers with a list's first page leaves the rest to GET.
+    const reads = operationsOf(document).filter(({ name }) => name.startsWith("GET "));
+    const lists = reads.filter(({ operation }) =>
       JSON.stringify(operation.responses["200"]?.content?.["application/json"]?.schema ?? {}).includes('"next_cursor"'),
     );
     const unpaged = lists.filter(({ name, operation }) => {

@@ -216,8 +216,15 @@ describe("record of changes", () => {
       ...{ name: "ci", key: shown, role: "admin" },
       ...{ scope_type: "tenant", scope_values: ["wayne"], expires_at: null },
     });
+    const trusted = [{ subject: "CN=clients", fingerprint: "ab".repeat(32), authority: true, expires_at: expect.stringMatching(/Z$/) }];
+    const certificates = `/projects/${projectId}/client-certificates`;
+    expect(await change("PUT", certificates, { certificates: "PEM with a SECRET key" })).toMatchObject({
+      ...{ action: "PUT /projects/{id}/client-certificates", target: projectId },
+      ...{ before: { certificates: [] }, after: { certificates: trusted } },
+    });
+    expect(await change("DELETE", certificates)).toMatchObject({ before: { certificates: trusted }, after: { certificates: [] } });
     const text = JSON.stringify(world.operations.recorded);
-    for (const secret of [key, made.key, made.proxy_password, keys.project.admin]) expect(text).not.toContain(secret);
+    for (const secret of ["SECRET", key, made.key, made.proxy_password, keys.project.admin]) expect(text).not.toContain(secret);
   });
 
   it("names what was made, and never a secret or a statement", async () => {

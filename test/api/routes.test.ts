@@ -253,6 +253,31 @@ describe("deployments", () => {
     expect((await world.send("POST", `${path}/retry`, { key: world.key })).body).toMatchObject({ http_status: 202, status: "queued" });
   });
 
+  it("come with a page of results at most, whatever is asked of them, and all counts", async () => {
+    const world = await makeWorld();
+    const ask = async (method: string, path: string, body?: object) =>
+      (await world.send(method, path, { key: world.key, ...(body && { body }) })).body;
+    const everybody = { blueprint_name: "myapp", deploy_all: true };
+    const ids = (answer: { results: { tenant_id: string }[] }) => answer.results.map((each) => each.tenant_id);
+    const started = await ask("POST", "/deployments?limit=2", everybody);
+    expect([started.tenants_total, ids(started).length]).toEqual([3, 2]);
+    const path = `/deployments/${started.id}`;
+    const rest = await ask("GET", `${path}?limit=2&cursor=${started.next_cursor}`);
+    expect([rest.tenants_total, rest.next_cursor]).toEqual([3, null]);
+    expect([...ids(started), ...ids(rest)]).toEqual(ids(await ask("GET", path)));
+    for (const [method, what] of [
+      ["POST", `${path}/cancel`],
+      ["POST", `${path}/retry`],
+      ["GET", path],
+    ] as const) {
+      expect(await ask(method, `${what}?limit=1`), what).toMatchObject({ tenants_total: 3, results: [{}], next_cursor: expect.any(String) });
+      expect(await ask(method, `${what}?results=none`), what).toMatchObject({ tenants_total: 3, results: [], next_cursor: null });
+      expect((await ask(method, `${what}?limit=1001`)).issues, what).toMatchObject([{ path: "limit" }]);
+    }
+    expect(await ask("POST", "/deployments?results=failed", { ...everybody, wait: true })).toMatchObject({ status: "done", results: [] });
+    expect((await ask("POST", "/deployments?results=some", everybody)).issues).toMatchObject([{ path: "results" }]);
+  });
+
   it("answer with their results when asked to wait", async () => {
     const world = await makeWorld();
     const answer = await world.send("POST", "/deployments", { key: world.key, body: { blueprint_name: "myapp", deploy_all: true, wait: true } });

@@ -171,6 +171,30 @@ describe("ETag and If-Match on settings", () => {
   });
 });
 
+describe("cursors nobody gave out", () => {
+  it("are refused as bad input by every list, and so is a filter no row can have", async () => {
+    const forged = [["\u0000"], [1e300], [1.5], [1, "\u0000"], [1e300, "a"], ["\u0000", 1], [{}], "x", null];
+    const lists = [
+      ...["/tenants", "/workspaces", "/apikeys", "/blueprints", "/blueprints/myapp/versions", "/blueprints/myapp/drift", "/deployments", "/audit"],
+      ...["deployments", "backups", "logs"].map((what) => `/tenants/wayne/${what}`),
+      ...["/workspaces/myapp/diff", "/workspaces/myapp/logs", "/sessions", "/bans"],
+    ];
+    const wrong: unknown[] = [];
+    for (const list of lists) {
+      for (const key of forged) {
+        const { status, body } = await send("GET", `${list}?cursor=${Buffer.from(JSON.stringify(key)).toString("base64url")}`);
+        // A key of the right shape may be one: what follows it is nothing.
+        if (status !== 200 && body.issues?.[0]?.path !== "cursor") wrong.push([list, key, status, body]);
+      }
+    }
+    expect(wrong).toEqual([]);
+    for (const filter of ["search", "credential", "session", "transaction"]) {
+      expect((await send("GET", `/tenants/wayne/logs?${filter}=%00`)).body.issues, filter).toMatchObject([{ path: filter }]);
+    }
+    expect((await send("GET", "/audit?credential=%00")).body.issues).toMatchObject([{ path: "credential" }]);
+  });
+});
+
 describe("lists of what is in memory", () => {
   it("are paged by cursor as all others", async () => {
     const clients = await Promise.all(["wayne", "globex", "acme"].map((id) => connect(fleet.gateway, fleet.tenant(id))));

@@ -1,11 +1,12 @@
 /** The command line as an operator types it, against a gateway with default settings: what it says it did is looked at in PostgreSQL. */
-import { mkdtemp, readFile, rm, stat } from "node:fs/promises";
+import { mkdir, mkdtemp, readFile, rm, stat } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { afterAll, beforeAll, describe, expect, it } from "vitest";
 import { tdbHere } from "./support/cli.ts";
 import { connect, ending, failure, from, parseTarget, type Target } from "./support/clients.ts";
-import { type Finished, type GatewayProcess, run, startGateway, tdb } from "./support/gateway.ts";
+import { completeIn, isInstalled, scriptNames, shells } from "./support/completion.ts";
+import { type Finished, type GatewayProcess, startGateway, tdb } from "./support/gateway.ts";
 import { until } from "./support/until.ts";
 
 const longMs = 240_000;
@@ -262,7 +263,7 @@ describe("bans", () => {
 
 describe("what goes with every command", () => {
   it(
-    "a file for the answer, a usage error's exit code, completion that a shell understands",
+    "a file for the answer, a usage error's exit code",
     async () => {
       const file = join(home, "tenants.json");
       expect(await done("tenants", "list", "--json", "--output", file)).toBe("");
@@ -271,26 +272,35 @@ describe("what goes with every command", () => {
       const typed = (...args: string[]) => tdb("node", args, environment());
       expect(await typed("tenants", "create")).toMatchObject({ code: 2, stdout: "" });
       expect(await typed("tenants", "list", "--quiet")).toMatchObject({ code: 0, stdout: await done("tenants", "list", "--quiet"), stderr: "" });
-      const script = join(home, "tdb.bash");
-      await done("completion", "bash", "--output", script);
-      const complete = async (...words: string[]) => {
-        const typed = words.map((word) => `'${word}'`).join(" ");
-        const text = `source '${script}'; COMP_WORDS=(${typed}); COMP_CWORD=${words.length - 1}; _tdb; echo "\${COMPREPLY[@]}"`;
-        const { code, stdout, stderr } = await run("bash", ["--norc", "-c", text]);
-        expect([code, stderr]).toEqual([0, ""]);
-        return stdout.trim();
-      };
-      expect(await complete("tdb", "ten")).toBe("tenants");
-      expect(await complete("tdb", "tenants", "cr")).toBe("create");
-      expect(await complete("tdb", "--json", "tenants", "create", "--bl")).toBe("--blueprint");
-      expect(await complete("tdb", "workspaces", "create", "--name", "x", "--mode", "")).toBe("tenant control");
-      expect(await complete("tdb", "completion", "b")).toBe("bash");
-      expect(await complete("tdb", "up", "--pg-p")).toBe("--pg-port");
-      expect(await complete("tdb", "up", "--log-level", "w")).toBe("warn");
-      expect(await complete("tdb", "master-key", "rotate", "--da")).toBe("--data-dir");
     },
     longMs,
   );
+
+  for (const shell of shells) {
+    const missing = isInstalled(shell) ? "" : ` (skipped: ${shell} is not installed)`;
+    it.skipIf(missing !== "")(`completion that ${shell} understands${missing}`, async () => {
+      const folder = join(home, shell);
+      await mkdir(folder);
+      await done("completion", shell, "--output", join(folder, scriptNames[shell]));
+      const expected: [line: string, words: string[]][] = [
+        ["tdb ten", ["tenants"]],
+        ["tdb tenants cr", ["create"]],
+        ["tdb --json tenants create --bl", ["--blueprint"]],
+        ["tdb workspaces create --name x --mode ", ["control", "tenant"]],
+        ["tdb completion b", ["bash"]],
+        ["tdb deployments status dep_1 --results f", ["failed"]],
+        ["tdb up --pg-p", ["--pg-port"]],
+        ["tdb up --log-level w", ["warn"]],
+        ["tdb master-key rotate --da", ["--data-dir"]],
+      ];
+      const found = await completeIn(
+        shell,
+        folder,
+        expected.map(([line]) => line),
+      );
+      expect(found).toEqual(expected.map(([, words]) => words));
+    });
+  }
 
   it(
     "an end: what has tenants stays, and goes when they are gone",

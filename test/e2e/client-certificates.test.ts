@@ -113,6 +113,15 @@ describe.each(["node", "bun", "deno"] as const)("client certificates under %s", 
     }
     expect((await fleet.api("DELETE", path)).body).toMatchObject({ required: false, count: 0 });
     await until(async () => (await outcome()) === "in");
+    const { body } = await fleet.api("GET", "/audit?limit=2");
+    const trusted = {
+      certificates: [{ subject: expect.stringContaining("one"), fingerprint: expect.stringMatching(/^[0-9a-f]{64}$/), authority: false }],
+    };
+    expect(body.changes).toMatchObject([
+      { action: "DELETE /projects/{id}/client-certificates", before: trusted, after: { certificates: [] } },
+      { action: "PUT /projects/{id}/client-certificates", before: { certificates: [{ authority: true }] }, after: trusted },
+    ]);
+    expect(JSON.stringify(body)).not.toContain("BEGIN");
   });
 
   it("only the project's own admins may set them", async () => {

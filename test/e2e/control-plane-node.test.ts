@@ -276,6 +276,13 @@ describe("settings, logs and errors", () => {
       "bad_request",
       "DDL not allowed on tenant databases. Deploy schema through blueprints.",
     ]);
+    for (const [query, params] of [
+      ["SELECT $1::int", []],
+      ["SELECT 1", [1]],
+    ] as const) {
+      const { body } = await fleet.api("POST", "/tenants/wayne/query", { query, params });
+      expect(body).toMatchObject({ http_status: 400, code: "bad_request", sqlstate: "08P01", error: expect.stringContaining("parameters") });
+    }
     await ask("POST", "/workspaces", { name: "plain", mode: "control" });
     expect(await refusal("POST", "/tenants", { tenant_id: "late", databases: [{ blueprint: "plain" }] })).toEqual([
       400,

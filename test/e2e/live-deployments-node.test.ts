@@ -5,6 +5,7 @@ import type { Connection, Submittable } from "pg";
 import { afterAll, beforeAll, describe, expect, it } from "vitest";
 import { connect, ending, psql } from "./support/clients.ts";
 import { type Fleet, makeFleet } from "./support/fleet.ts";
+import { until } from "./support/until.ts";
 
 let fleet: Fleet;
 
@@ -128,5 +129,68 @@ describe("prepared statements over a deployment", () => {
     await client.query("COMMIT");
     expect((await client.query("SELECT five FROM accounts")).rows).toEqual([]);
     await client.end();
+  });
+});
+
+describe("canaries with clients that ask for a column by the name it had", () => {
+  const asked = "SELECT email FROM accounts WHERE id < 0";
+  const get = async (id: string) => (await fleet.api("GET", `/deployments/${id}`)).body;
+  const statuses = async (id: string) =>
+    (await get(id)).results.map((each: { tenant_id: string; status: string }) => `${each.tenant_id} ${each.status}`);
+  const columns = (client: pg.Client) => client.query("SELECT * FROM accounts").then(({ fields }) => fields.map(({ name }) => name));
+
+  async function begin(ddl: string): Promise<string> {
+    expect((await psql(fleet.gateway, fleet.project(), ddl)).stderr).toBe("");
+    const request = { blueprint_name: "myapp", deploy_all: true, canary: 1, canary_watch_s: 3600 };
+    const { status, body } = await fleet.api("POST", "/deployments", request);
+    expect(status).toBe(202);
+    return body.id;
+  }
+
+  it("hold the rest, by what the gateway itself counted; a retry goes on with it", async () => {
+    const [canary, other] = await Promise.all([connect(fleet.gateway, fleet.tenant("globex")), connect(fleet.gateway, fleet.tenant("wayne"))]);
+    await canary.query(asked);
+    const id = await begin("ALTER TABLE accounts RENAME COLUMN email TO mail");
+    const failures: string[] = [];
+    await until(async () => {
+      await other.query(asked); // nothing changes for those that are no canaries
+      await canary.query({ name: "by-name", text: asked }).catch((error: pg.DatabaseError) => failures.push(error.code ?? ""));
+      return (await get(id)).finished_at !== null;
+    });
+    expect(new Set(failures)).toEqual(new Set(["42703"]));
+    const held = await get(id);
+    expect(held.status).toBe("failed");
+    expect(held.held_because).toMatch(/^statements of canary 'globex' fail more often: \d+\.\d% of \d+ since it was deployed, \d+\.\d% before$/);
+    expect(held.results.map((each: { canary: boolean }) => each.canary)).toEqual([true, false]);
+    expect(await statuses(id)).toEqual(["globex done", "wayne cancelled"]);
+    expect(await columns(canary)).toContain("mail");
+    expect(await columns(other)).toContain("email");
+    const { body: blueprint } = await fleet.api("GET", "/blueprints/myapp");
+    expect(blueprint.tenants_per_version).toEqual([
+      { version: held.version - 1, tenants: 1 },
+      { version: held.version, tenants: 1 },
+    ]);
+    expect((await fleet.api("POST", `/deployments/${id}/cancel`)).body.code).toBe("conflict"); // it has ended by itself
+
+    expect((await fleet.api("POST", `/deployments/${id}/retry`)).body.code).toBe("accepted");
+    await until(async () => (await get(id)).status === "done");
+    expect(await get(id)).toMatchObject({ held_because: null, tenants_completed: 2, tenants_failed: 0 });
+    expect(await columns(other)).toContain("mail");
+    await Promise.all([canary.end(), other.end()]);
+  });
+
+  it("leave the rest where it was when the deployment is cancelled while they are watched", async () => {
+    const other = await connect(fleet.gateway, fleet.tenant("wayne"));
+    const id = await begin("ALTER TABLE accounts RENAME COLUMN mail TO email");
+    await until(async () => (await statuses(id)).includes("globex done"));
+    expect([(await get(id)).status, await statuses(id)]).toEqual(["running", ["globex done", "wayne pending"]]);
+    expect((await fleet.api("POST", `/deployments/${id}/cancel`)).body.code).toBe("ok");
+    await until(async () => (await get(id)).finished_at !== null);
+    expect([(await get(id)).status, await statuses(id)]).toEqual(["cancelled", ["globex done", "wayne cancelled"]]);
+    expect(await columns(other)).toContain("mail");
+    expect((await fleet.api("POST", `/deployments/${id}/retry`)).body.code).toBe("accepted");
+    await until(async () => (await get(id)).status === "done");
+    expect(await columns(other)).toContain("email");
+    await other.end();
   });
 });

@@ -28,6 +28,7 @@ interface Deployment {
   readonly dry_run: boolean;
   readonly held_because: string | null;
   readonly results: readonly Result[];
+  readonly next_cursor: string | null;
 }
 
 interface CreateOptions {
@@ -44,7 +45,11 @@ interface CreateOptions {
   wait?: boolean;
 }
 
+type Shown = "all" | "failed" | "none";
+
 const pollMs = 500;
+/** What was only just begun or stopped has counts; results are for `status` and `--wait`. */
+const none = { query: { results: "none" } } as const;
 
 const createExamples = `
 Examples:
@@ -64,6 +69,7 @@ const deploymentView: View<Deployment> = {
       ...(answer.dry_run ? ([["dry run", "on copies; no tenant was changed"]] as const) : []),
       ...(answer.held_because === null ? [] : ([["held", answer.held_because]] as const)),
     ]);
+    if (answer.results.length === 0) return fields;
     const rows = answer.results.map((row) => [row.tenant_id, row.status, row.duration_ms, row.attempts, row.error]);
     return [fields, formatTable(["TENANT", "STATUS", "MS", "TRIES", "ERROR"], rows), ...answer.results.flatMap(describeStatements)].join("\n");
   },
@@ -113,22 +119,25 @@ export function addDeploymentCommands(program: Command, session: CliSession): vo
     .description("One deployment, tenant by tenant")
     .argument("<deployment>")
     .option("--wait", "until it has ended; exit code 1 if it failed")
-    .action(async (id: string, options: { wait?: boolean }) => {
-      if (options.wait) return followDeployment(session, id);
-      await session.show((client) => client.deployments[":id"].$get({ param: { id: segment(id) }, query: {} }), deploymentView);
+    .addOption(new Option("--results <which>", "the tenants it shows (all unless told)").choices(["all", "failed", "none"]))
+    .action(async (id: string, { wait, results = "all" }: { wait?: boolean; results?: Shown }) => {
+      if (wait) return followDeployment(session, id, results);
+      await session.print(await readWhole(session, id, results), deploymentView);
     });
   deployments
     .command("cancel")
     .description("Stop after the tenants being worked on")
     .argument("<deployment>")
-    .action((id: string) => session.show((client) => client.deployments[":id"].cancel.$post({ param: { id: segment(id) } }), deploymentView));
+    .action((id: string) =>
+      session.show((client) => client.deployments[":id"].cancel.$post({ param: { id: segment(id) }, ...none }), deploymentView),
+    );
   deployments
     .command("retry")
     .description("Try the failed and cancelled tenants again")
     .argument("<deployment>")
     .option("--wait", "until it has ended; exit code 1 if it failed")
     .action(async (id: string, options: { wait?: boolean }) => {
-      const call = { param: { id: segment(id) } };
+      const call = { param: { id: segment(id) }, ...none };
       if (!options.wait) {
         await session.show((client) => client.deployments[":id"].retry.$post(call), deploymentView);
         return;
@@ -157,10 +166,10 @@ function addCreate(deployments: Command, session: CliSession): void {
     .action(async (options: CreateOptions) => {
       const json = readRequest(options);
       if (!options.wait) {
-        await session.show<Deployment>((client) => client.deployments.$post({ json }), deploymentView);
+        await session.show<Deployment>((client) => client.deployments.$post({ json, ...none }), deploymentView);
         return;
       }
-      const started = await session.ask<Deployment>((client) => client.deployments.$post({ json }));
+      const started = await session.ask<Deployment>((client) => client.deployments.$post({ json, ...none }));
       await followDeployment(session, started.id);
     });
 }
@@ -180,22 +189,36 @@ function readRequest({ blueprint, version, all, tenant, concurrency, lockTimeout
   };
 }
 
+/** Page after page of the results, as one answer. */
+async function readWhole(session: CliSession, id: string, results: Shown): Promise<Deployment> {
+  const read = (cursor?: string) => {
+    const query = { results, ...(cursor !== undefined && { cursor }) };
+    return session.ask<Deployment>((client) => client.deployments[":id"].$get({ param: { id: segment(id) }, query }));
+  };
+  const whole = await read();
+  const all = [...whole.results];
+  for (let cursor = whole.next_cursor; cursor !== null; ) {
+    const page = await read(cursor);
+    all.push(...page.results);
+    cursor = page.next_cursor;
+  }
+  return { ...whole, results: all, next_cursor: null };
+}
+
 /** Asks until the deployment has ended, with a bar on a terminal. @throws {CommandFailure} when it did not end well. */
-async function followDeployment(session: CliSession, id: string): Promise<void> {
+async function followDeployment(session: CliSession, id: string, results: Shown = "all"): Promise<void> {
   const { stderr } = session.host;
   const showsBar = stderr.isTTY && !session.options.quiet && !session.options.json;
-  // Results come once, at the end: those of thousands of tenants are megabytes.
-  const ask = (results: "all" | "none") =>
-    session.ask((client) => client.deployments[":id"].$get({ param: { id: segment(id) }, query: { results } }));
   for (;;) {
-    const state = await ask("none");
+    // Results come once, at the end: those of thousands of tenants are megabytes.
+    const state = await readWhole(session, id, "none");
     if (showsBar) stderr.write(`\r${formatProgress(state.tenants_completed, state.tenants_failed, state.tenants_total)}`);
     if (state.status === "queued" || state.status === "running") {
       await session.host.sleep(pollMs);
       continue;
     }
     if (showsBar) stderr.write("\n");
-    await session.print(await ask("all"), deploymentView);
+    await session.print(await readWhole(session, id, results), deploymentView);
     if (state.status !== "done") throw new CommandFailure(`deployment ${id} ${state.status}: \`tdb deployments retry ${id}\` tries the others again`);
     return;
   }

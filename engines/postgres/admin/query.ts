@@ -6,7 +6,7 @@ import type { Role } from "../../../core/role.ts";
 import type { SqlConnection, SqlField } from "../../../core/sql.ts";
 import { type AdminContext, withRole } from "./context.ts";
 import { maxParseBytes, ParseError, parseStatements, type Statement } from "./parser.ts";
-import { copyDeniedMessage, ddlDeniedMessage, toGatewayError } from "./sql-errors.ts";
+import { asSqlError, copyDeniedMessage, ddlDeniedMessage, toGatewayError } from "./sql-errors.ts";
 import { isDdl } from "./statement-kinds.ts";
 
 /** Above this the courtesy look at the text is left out; privileges and the guard in the database still refuse. */
@@ -17,10 +17,9 @@ export async function runQuery(context: AdminContext, database: PhysicalDatabase
   try {
     return await withRole(context, database, role, async (connection) => {
       const startedAt = context.clock.nowMs();
-      const answer = await connection.queryArrays(input.query, input.params, {
-        maxRows: input.maxRows,
-        timeoutMs: input.timeoutMs,
-        signal: input.signal,
+      const { maxRows, timeoutMs, signal } = input;
+      const answer = await connection.queryArrays(input.query, input.params, { maxRows, timeoutMs, signal }).catch((error: unknown) => {
+        throw refuseParameters(error);
       });
       const elapsedMs = context.clock.nowMs() - startedAt;
       const types = await typeNames(connection, answer.columns);
@@ -37,6 +36,12 @@ export async function runQuery(context: AdminContext, database: PhysicalDatabase
   } catch (error) {
     throw toGatewayError(error);
   }
+}
+
+/** Too few or too many parameters are a protocol violation to PostgreSQL, which elsewhere means that the server cannot be talked to. */
+function refuseParameters(error: unknown): unknown {
+  const sql = asSqlError(error);
+  return sql?.code === "08P01" ? new GatewayError("query_failed", sql.message, { sqlstate: sql.code, cause: error }) : error;
 }
 
 async function refuseByText(input: QueryInput): Promise<void> {

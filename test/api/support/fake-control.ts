@@ -9,6 +9,7 @@ import type {
   NewCredential,
   NewProject,
   Page,
+  ResultsPage,
   ResultsShown,
 } from "../../../core/control-plane.ts";
 import { GatewayError } from "../../../core/errors.ts";
@@ -396,9 +397,10 @@ export class FakeControl implements ControlPlane {
       startedAt: undefined,
       finishedAt: undefined,
       results: ids.map((tenantId) => ({ tenantId, status: "pending", ...pending })),
+      nextResults: undefined,
     };
     this.deployments.push(deployment);
-    return deployment;
+    return { ...deployment, results: [] };
   }
 
   async listDeployments(projectId: string, page: Page) {
@@ -408,16 +410,23 @@ export class FakeControl implements ControlPlane {
     );
   }
 
-  async getDeployment(projectId: string, id: string, shown: ResultsShown = "all") {
-    this.resultsAsked.push(shown);
+  #findDeployment(projectId: string, id: string): Deployment {
     const deployment = this.deployments.find((found) => found.projectId === projectId && found.id === id);
     if (!deployment) throw missing("Deployment");
-    const results = deployment.results.filter(({ status }) => shown === "all" || (shown === "failed" && status === "failed"));
-    return shown === "all" ? deployment : { ...deployment, results };
+    return deployment;
+  }
+
+  async getDeployment(projectId: string, id: string, page?: ResultsPage): Promise<Deployment> {
+    const deployment = this.#findDeployment(projectId, id);
+    if (page === undefined) return { ...deployment, results: [] };
+    this.resultsAsked.push(page.shown);
+    const asked = deployment.results.filter(({ status }) => page.shown === "all" || (page.shown === "failed" && status === "failed"));
+    const { items, nextCursor } = slice(asked, page);
+    return { ...deployment, results: items, nextResults: nextCursor };
   }
 
   async waitForDeployment(projectId: string, id: string) {
-    const deployment = await this.getDeployment(projectId, id);
+    const deployment = this.#findDeployment(projectId, id);
     const results = deployment.results.map((result) => ({
       ...result,
       status: "done" as const,
@@ -449,12 +458,18 @@ export class FakeControl implements ControlPlane {
 
   async cancelDeployment(projectId: string, id: string) {
     this.calls.push("cancelDeployment");
-    return { ...(await this.getDeployment(projectId, id)), state: "cancelled" as const };
+    return this.#setState(projectId, id, "cancelled");
   }
 
   async retryDeployment(projectId: string, id: string) {
     this.calls.push("retryDeployment");
-    return { ...(await this.getDeployment(projectId, id)), state: "queued" as const };
+    return this.#setState(projectId, id, "queued");
+  }
+
+  #setState(projectId: string, id: string, state: Deployment["state"]): Deployment {
+    const deployment = { ...this.#findDeployment(projectId, id), state };
+    this.deployments[this.deployments.findIndex((each) => each.id === id)] = deployment;
+    return { ...deployment, results: [] };
   }
 
   async getFleet() {

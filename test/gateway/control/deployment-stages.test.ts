@@ -4,14 +4,15 @@ import type { DeploymentEvent } from "../../../core/control-plane.ts";
 import type { Deployment } from "../../../core/model.ts";
 import { Partitions } from "../../../gateway/query-log/tables.ts";
 import { eventually } from "../store/control-database.ts";
-import { type Instance, makeProject, makeTenant, makeWorkspace, refusalOf, useWorld } from "./world.ts";
+import { everyResult, type Instance, makeProject, makeTenant, makeWorkspace, refusalOf, useWorld } from "./world.ts";
 
 const world = useWorld();
 const all = { blueprint: "myapp", tenants: "all" as const, concurrency: 1, lockTimeoutMs: 1000 };
 const ids = ["t1", "t2", "t3", "t4", "t5"];
 
-function ended(plane: Instance, deployment: Deployment): Promise<Deployment> {
-  return plane.waitForDeployment(deployment.projectId, deployment.id, new AbortController().signal);
+async function ended(plane: Instance, deployment: Deployment): Promise<Deployment> {
+  await plane.waitForDeployment(deployment.projectId, deployment.id, new AbortController().signal);
+  return await plane.getDeployment(deployment.projectId, deployment.id, everyResult);
 }
 
 const statuses = (deployment: Deployment) => deployment.results.map((result) => result.status).join(" ");

@@ -3,14 +3,15 @@ import { describe, expect, test } from "vitest";
 import type { Change } from "../../../core/directory.ts";
 import type { Deployment } from "../../../core/model.ts";
 import { eventually } from "../store/control-database.ts";
-import { type Instance, makeGate, makeProject, makeTenant, makeWorkspace, refusalOf, useWorld } from "./world.ts";
+import { everyResult, type Instance, makeGate, makeProject, makeTenant, makeWorkspace, refusalOf, useWorld } from "./world.ts";
 
 const world = useWorld();
 const all = { blueprint: "myapp", tenants: "all" as const, concurrency: 1, lockTimeoutMs: 1000 };
 const ids = ["t1", "t2", "t3", "t4", "t5"];
 
-function ended(plane: Instance, deployment: Deployment): Promise<Deployment> {
-  return plane.waitForDeployment(deployment.projectId, deployment.id, new AbortController().signal);
+async function ended(plane: Instance, deployment: Deployment): Promise<Deployment> {
+  await plane.waitForDeployment(deployment.projectId, deployment.id, new AbortController().signal);
+  return await plane.getDeployment(deployment.projectId, deployment.id, everyResult);
 }
 
 function statuses(deployment: Deployment): Record<string, string> {
@@ -37,8 +38,9 @@ describe("deployments: running", () => {
     plane.store.routes.onChange((change) => heard.push(change));
     const recorded = await plane.createDeployment(projectId, { ...all, concurrency: 3 });
     expect(recorded).toMatchObject({ blueprint: "myapp", version: 2, concurrency: 3 });
-    expect(recorded.results.map((r) => r.tenantId)).toEqual(ids);
+    expect(recorded).toMatchObject({ tally: { total: 5 }, results: [] });
     const done = await ended(plane, recorded);
+    expect(done.results.map((r) => r.tenantId)).toEqual(ids);
     expect(done).toMatchObject({ state: "done", startedAt: expect.any(Number), finishedAt: expect.any(Number) });
     for (const result of done.results) {
       expect(result).toMatchObject({ status: "done", fromVersion: 1, toVersion: 2, durationMs: expect.any(Number), error: undefined, attempts: 1 });
@@ -55,8 +57,16 @@ describe("deployments: running", () => {
     expect(failed.state).toBe("failed");
     expect(statuses(failed)).toEqual({ t1: "done", t2: "done", t3: "failed", t4: "done", t5: "done" });
     expect(failed.results[2]).toMatchObject({ error: 'column "c" of relation "t1" already exists', sqlstate: "42P07", fromVersion: 1, toVersion: 1 });
-    expect(await plane.getDeployment(projectId, failed.id, "failed")).toEqual({ ...failed, results: [failed.results[2]] });
-    expect(await plane.getDeployment(projectId, failed.id, "none")).toEqual({ ...failed, results: [] });
+    const page = (shown: "all" | "failed" | "none", limit: number, cursor?: string) =>
+      plane.getDeployment(projectId, failed.id, { shown, limit, cursor });
+    expect(await page("failed", 1)).toEqual({ ...failed, results: [failed.results[2]] });
+    expect(await page("none", 1)).toEqual({ ...failed, results: [] });
+    expect(await plane.getDeployment(projectId, failed.id)).toEqual({ ...failed, results: [] });
+    const first = await page("all", 3);
+    expect(first).toEqual({ ...failed, results: failed.results.slice(0, 3), nextResults: expect.any(String) });
+    expect(await page("all", 3, first.nextResults)).toEqual({ ...failed, results: failed.results.slice(3) });
+    expect(await refusalOf(page("all", 3, "made up"))).toMatchObject({ kind: "bad_request" });
+    expect(await refusalOf(page("all", 1001))).toMatchObject({ kind: "bad_request" });
     expect((await plane.describeWorkspace(projectId, "myapp")).undeployedChanges.map((v) => v.version)).toEqual([2]);
     world().admin.brokenIn.clear();
     const applied = () => world().admin.calls.filter((call) => call.startsWith("applyVersions")).length;
@@ -113,7 +123,7 @@ describe("deployments: running", () => {
     });
     const other = await makeProject(plane);
     const mine = await plane.createDeployment(projectId, all);
-    expect(await refusalOf(plane.getDeployment(other.project.id, mine.id))).toMatchObject({ kind: "not_found" });
+    expect(await refusalOf(plane.getDeployment(other.project.id, mine.id, everyResult))).toMatchObject({ kind: "not_found" });
     expect(await refusalOf(plane.cancelDeployment(other.project.id, mine.id))).toMatchObject({ kind: "not_found" });
     await ended(plane, mine);
   });
@@ -126,8 +136,8 @@ describe("deployments: running", () => {
     const first = await plane.createDeployment(projectId, { ...all, tenants: ["t1", "t2"] });
     world().admin.runDdl(workspace, "alter table t1 add d int");
     const next = await second.createDeployment(projectId, { ...all, tenants: ["t1"] });
-    await eventually(async () => ((await plane.getDeployment(projectId, first.id)).state === "running" ? true : undefined));
-    expect((await plane.getDeployment(projectId, next.id)).state).toBe("queued");
+    await eventually(async () => ((await plane.getDeployment(projectId, first.id, everyResult)).state === "running" ? true : undefined));
+    expect((await plane.getDeployment(projectId, next.id, everyResult)).state).toBe("queued");
     gate.open();
     const [a, b] = [await ended(second, first), await ended(plane, next)];
     expect([a.state, b.state]).toEqual(["done", "done"]);
@@ -185,7 +195,7 @@ describe("deployments: stopping and resuming", () => {
     expect((await plane.cancelDeployment(projectId, queued.id)).state).toBe("cancelled");
     gate.open();
     expect((await ended(plane, first)).state).toBe("done");
-    expect(Object.values(statuses(await plane.getDeployment(projectId, queued.id)))).toEqual(Array(5).fill("cancelled"));
+    expect(Object.values(statuses(await plane.getDeployment(projectId, queued.id, everyResult)))).toEqual(Array(5).fill("cancelled"));
   });
 
   test("of a killed instance are resumed by another, tenants already done left alone", async () => {
@@ -199,12 +209,12 @@ describe("deployments: stopping and resuming", () => {
     });
     const deployment = await victim.createDeployment(projectId, all);
     await reached.opened;
-    expect(statuses(await victim.getDeployment(projectId, deployment.id))).toMatchObject({ t1: "done", t2: "running", t3: "pending" });
+    expect(statuses(await victim.getDeployment(projectId, deployment.id, everyResult))).toMatchObject({ t1: "done", t2: "running", t3: "pending" });
     await world().kill(victim);
     const heir = await world().start();
     const resumed = eventually(async () => {
       await heir.sweep();
-      const now = await heir.getDeployment(projectId, deployment.id);
+      const now = await heir.getDeployment(projectId, deployment.id, everyResult);
       return now.state === "done" ? now : undefined;
     });
     expect((await resumed).results.map((r) => [r.tenantId, r.status, r.fromVersion, r.toVersion, r.attempts])).toEqual(

@@ -4,7 +4,7 @@ import { systemClock } from "../../../core/clock.ts";
 import { silentLog } from "../../../core/log.ts";
 import type { PhysicalDatabase } from "../../../core/model.ts";
 import { createPostgresAdmin } from "../../../engines/postgres/admin/admin.ts";
-import { makeGate, makeProject, makeTenant, refusalOf, useWorld } from "./world.ts";
+import { everyResult, makeGate, makeProject, makeTenant, refusalOf, useWorld } from "./world.ts";
 
 const world = useWorld();
 const all = { blueprint: "myapp", tenants: "all" as const, concurrency: 2, lockTimeoutMs: 2000 };
@@ -82,7 +82,10 @@ describe("a real cluster", () => {
       "create index concurrently on orders (id)",
       "alter table accounts add email text",
     );
-    const wait = (id: string) => plane.waitForDeployment(projectId, id, new AbortController().signal);
+    const wait = async (id: string) => {
+      await plane.waitForDeployment(projectId, id, new AbortController().signal);
+      return await plane.getDeployment(projectId, id, everyResult);
+    };
     const failed = await wait((await plane.createDeployment(projectId, all)).id);
     expect(failed.results.map((r) => [r.tenantId, r.status, r.fromVersion, r.toVersion])).toEqual([
       ["t1", "done", 1, 4],
@@ -146,7 +149,7 @@ describe("a real cluster", () => {
     const deployment = await victim.createDeployment(projectId, { ...all, concurrency: 1, lockTimeoutMs: 60_000 });
     const running = makeGate();
     const off = victim.store.onDeployment(async () => {
-      const now = await victim.getDeployment(projectId, deployment.id).catch(() => undefined);
+      const now = await victim.getDeployment(projectId, deployment.id, everyResult).catch(() => undefined);
       if (now?.results[1]?.status === "running") running.open();
     });
     await running.opened;
@@ -155,7 +158,8 @@ describe("a real cluster", () => {
     await blocker.query("rollback");
     await blocker.close();
     const heir = await world().start({ admin });
-    const done = await heir.waitForDeployment(projectId, deployment.id, new AbortController().signal);
+    await heir.waitForDeployment(projectId, deployment.id, new AbortController().signal);
+    const done = await heir.getDeployment(projectId, deployment.id, everyResult);
     expect(done.results.map((r) => [r.tenantId, r.status, r.toVersion])).toEqual([
       ["t1", "done", 2],
       ["t2", "done", 2],

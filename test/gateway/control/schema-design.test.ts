@@ -6,7 +6,7 @@ import type { PhysicalDatabase } from "../../../core/model.ts";
 import { templateNames } from "../../../core/schema-design.ts";
 import { createPostgresAdmin } from "../../../engines/postgres/admin/admin.ts";
 import { readCatalog } from "../../engines/postgres/admin/catalog.ts";
-import { type Instance, useWorld, type World } from "./world.ts";
+import { everyResult, type Instance, useWorld, type World } from "./world.ts";
 
 const world = useWorld();
 
@@ -53,7 +53,8 @@ async function project(given: World, options: Parameters<World["start"]>[0] = {}
     },
     async deploy() {
       const { id } = await at.createDeployment(project.id, { blueprint: "app", tenants: "all", concurrency: 2, lockTimeoutMs: 5000 });
-      const ended = await at.waitForDeployment(project.id, id, AbortSignal.timeout(30_000));
+      await at.waitForDeployment(project.id, id, AbortSignal.timeout(30_000));
+      const ended = await at.getDeployment(project.id, id, everyResult);
       return [ended.state, ...ended.results.flatMap((result) => result.error ?? [])].join(": ");
     },
     async rows(database, sql) {

@@ -98,6 +98,9 @@ export async function refusalOf(attempt: Promise<unknown>): Promise<{ kind: Refu
   throw new Error("it was not refused");
 }
 
+/** Of a deployment asked for. */
+export const everyResult = { shown: "all", limit: 1000 } as const;
+
 export async function makeProject(plane: RunningControlPlane, name = "shop") {
   return await plane.createProject(undefined, name);
 }

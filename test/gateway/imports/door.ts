@@ -6,6 +6,9 @@ export interface Door {
   readonly port: number;
   /** Lets this many more bytes of answers through, then cuts every connection and takes no more until `open`. */
   shutAfter(bytes: number): void;
+  /** Lets this many more bytes through, and then nothing of connections that stay as they are; new ones come in after `open`. */
+  silenceAfter(bytes: number): void;
+  readonly isSilent: boolean;
   open(): void;
   readonly isShut: boolean;
   close(): Promise<void>;
@@ -14,6 +17,7 @@ export interface Door {
 export async function openDoor(socketPath: string): Promise<Door> {
   const sockets = new Set<Socket>();
   let left = Number.POSITIVE_INFINITY;
+  let untilSilent = Number.POSITIVE_INFINITY;
   const cut = () => {
     for (const socket of sockets) socket.destroy();
   };
@@ -33,6 +37,8 @@ export async function openDoor(socketPath: string): Promise<Door> {
     inside.on("data", (chunk) => {
       left -= chunk.length;
       if (left <= 0) return cut();
+      untilSilent -= chunk.length;
+      if (untilSilent <= 0) return void inside.pause();
       if (!client.write(chunk)) {
         inside.pause();
         client.once("drain", () => inside.resume());
@@ -47,8 +53,15 @@ export async function openDoor(socketPath: string): Promise<Door> {
       left = count;
       if (left <= 0) cut();
     },
+    silenceAfter(count) {
+      untilSilent = count;
+    },
     open() {
       left = Number.POSITIVE_INFINITY;
+      untilSilent = Number.POSITIVE_INFINITY;
+    },
+    get isSilent() {
+      return untilSilent <= 0;
     },
     get isShut() {
       return left <= 0;

@@ -181,6 +181,41 @@ describe("sources that vanish", () => {
     await expectWhole(target, tenants, 400);
   });
 
+  test("or fall silent in the middle: it fails and says so, keeps what is done, and a retry finishes", async () => {
+    const shared = await source().makeDatabase(sharedSchema + fillShop(tenants, 400));
+    const instance = await world().start({ sourceAttempts: 1 }, { stallMs: 5_000, stallSetting: "import.stall_timeout_s" });
+    const target = await makeTarget(world(), instance, tenantSchema);
+    const request = { connection: shared.connection, options: copyShared };
+    const started = await instance.imports.startImport(target.projectId, "shop", request, "data");
+    source().door.silenceAfter(90_000);
+    const failed = await untilEnded(instance, target.projectId, started.id);
+    expect(source().door.isSilent).toBe(true);
+    expect(failed).toMatchObject({
+      state: "failed",
+      error:
+        "the connection to the source was lost: no whole row or answer came from it within 5 s (import.stall_timeout_s). Tenants done stay; retry the import to go on with the others",
+    });
+    source().door.open();
+    await instance.imports.retryImport(target.projectId, "shop", started.id);
+    expect(await untilEnded(instance, target.projectId, started.id)).toMatchObject({ state: "done", tenantsDone: 4 });
+    await expectWhole(target, tenants, 400);
+  });
+
+  test("or fall silent before it is known who is there: that can be cancelled, and is not taken for done", async () => {
+    const shared = await source().makeDatabase(`${small} INSERT INTO accounts VALUES (1, 'wayne', 'x')`);
+    const instance = await world().start();
+    const target = await makeTarget(world(), instance, smallTarget);
+    const request = { connection: shared.connection, options: defaults };
+    const { id } = await instance.imports.startImport(target.projectId, "shop", request, "data");
+    source().door.silenceAfter(1);
+    await untilStatus(instance, target.projectId, id, () => source().door.isSilent);
+    await instance.imports.cancelImport(target.projectId, "shop", id);
+    expect(await untilEnded(instance, target.projectId, id)).toMatchObject({ state: "cancelled", tenantsDone: 0 });
+    source().door.open();
+    await instance.imports.retryImport(target.projectId, "shop", id);
+    expect(await untilEnded(instance, target.projectId, id)).toMatchObject({ state: "done", tenantsDone: 1 });
+  });
+
   test("and stay away: it fails and says so, keeps what is done, and a retry finishes", async () => {
     const shared = await source().makeDatabase(sharedSchema + fillShop(tenants, 50));
     const instance = await world().start({ sourceAttempts: 2 });

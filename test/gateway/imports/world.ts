@@ -10,6 +10,7 @@ import { createPostgresDesign } from "../../../engines/postgres/admin/design.ts"
 import { createControlPlane, type RunningControlPlane } from "../../../gateway/control/control-plane.ts";
 import type { ImportsConfig } from "../../../gateway/imports/context.ts";
 import { createImports, type RunningImports } from "../../../gateway/imports/imports.ts";
+import type { SourceLimits } from "../../../gateway/outbound/source-guard.ts";
 import { readForeignSchema } from "../../../gateway/schemas/read-foreign.ts";
 import type { Store } from "../../../gateway/store/store.ts";
 import { type TestPostgres, useTestPostgres } from "../../support/postgres.ts";
@@ -39,7 +40,7 @@ export interface Instance {
 export interface World {
   readonly server: TestPostgres;
   readonly control: ControlDatabase;
-  start(config?: Partial<ImportsConfig>): Promise<Instance>;
+  start(config?: Partial<ImportsConfig>, limits?: Partial<SourceLimits>): Promise<Instance>;
   stop(instance: Instance): Promise<void>;
   /** Rows of a statement in a database, as superuser. */
   inside(database: PhysicalDatabase, text: string): Promise<Record<string, unknown>[]>;
@@ -58,7 +59,7 @@ export function useWorld(): () => World {
     world = {
       server: server(),
       control,
-      async start(config = {}) {
+      async start(config = {}, limits = {}) {
         const applicationName = `instance ${secrets.randomHex(4)}`;
         const store = await control.open({ clock: systemClock, applicationName });
         const common = { store, secrets, clock: systemClock, log: silentLog };
@@ -74,7 +75,11 @@ export function useWorld(): () => World {
         const outbound = () => ({ allowPrivate: false, allow: ["127.0.0.1"] });
         const readSchema = (connection: SourceConnection) => readForeignSchema(connection, outbound());
         const runScript = (database: PhysicalDatabase, sql: string) => admin.runScript(database, sql);
-        const imports = createImports({ ...common, control: plane, dialer, outbound, readSchema, runScript, config: { ...quick, ...config } });
+        const imports = createImports({
+          ...{ ...common, control: plane, dialer, outbound, readSchema, runScript },
+          limits: () => ({ stallMs: 60_000, maxRowBytes: 128 * 1024 * 1024, ...limits }),
+          config: { ...quick, ...config },
+        });
         await imports.start();
         const instance = { plane, imports, store, applicationName };
         instances.push(instance);
