@@ -26,6 +26,8 @@ export interface PooledBackend {
   onDeath: (() => void) | undefined;
   /** Rolls back and discards all session state. @returns true only when every answer was exactly the one expected and nothing else came. */
   reset(): Promise<boolean>;
+  /** Asks the server for a sign of life that changes nothing. @returns true when exactly that came; the pool does not wait for it for ever. */
+  answers(): Promise<boolean>;
   /** A cancel request for it is on its way. */
   readonly isCancelling: boolean;
   /** Resolves when no cancel request for it is on its way any more. */
@@ -50,6 +52,8 @@ export interface PoolOptions {
   readonly connectWaitMs: number;
   /** An idle backend is closed after this. */
   readonly idleTimeoutMs: number;
+  /** One that has idled for this long is asked whether it is there before it is lent. Default: 0, none is. */
+  readonly checkAfterMs?: number;
 }
 
 /** A backend on loan to one session. */
@@ -83,6 +87,8 @@ export interface ClusterCounts extends PoolCounts {
   /** Clients that waited in vain, and idle backends closed to make room for others; since the start. */
   readonly refused: number;
   readonly evicted: number;
+  /** Idle backends that did not answer when they were to be lent; since the start. */
+  readonly vanished: number;
 }
 
 /** A client in line for a backend. */

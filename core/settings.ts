@@ -174,6 +174,14 @@ export const settings = {
     reload: true,
     help: "A pooled backend connection nobody used for this long is closed.",
   },
+  server_check_delay_s: {
+    type: "duration",
+    default: 30,
+    min: 0,
+    max: 30 * day_s,
+    reload: true,
+    help: "A pooled backend connection nobody used for this long is asked whether its server is there before it is lent; 0 disables.",
+  },
   connect_wait_ms: {
     type: "duration",
     default: 10_000,

@@ -160,5 +160,6 @@ function poolOptions(config: Config) {
     reserveShare: config.backend_reserve_percent / 100,
     connectWaitMs: config.connect_wait_ms,
     idleTimeoutMs: config.server_idle_timeout_s * 1000,
+    checkAfterMs: config.server_check_delay_s * 1000,
   };
 }

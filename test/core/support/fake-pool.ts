@@ -10,6 +10,9 @@ export class FakeBackend implements PooledBackend {
   readonly request: BackendRequest;
   resets = 0;
   resetAnswer: Promise<boolean> | boolean = true;
+  checks = 0;
+  /** What `answers` comes to; one that never settles is a server that vanished. */
+  checkAnswer: Promise<boolean> | boolean = true;
   cancels: Promise<void> = Promise.resolve();
   isCancelling = false;
   /** What close() answers: when the server has let go. */
@@ -22,6 +25,11 @@ export class FakeBackend implements PooledBackend {
   async reset(): Promise<boolean> {
     this.resets++;
     return this.resetAnswer;
+  }
+
+  async answers(): Promise<boolean> {
+    this.checks++;
+    return this.checkAnswer;
   }
 
   cancelsSettled(): Promise<void> {

@@ -326,4 +326,47 @@ describe("an idle backend", () => {
     await world.client();
     expect(world.server.connections).toHaveLength(2);
   });
+
+  it("that has idled for long is asked by one Sync, and lent when it says no more than that it is ready", async () => {
+    const world = await World.create({ checkAfterMs: 30_000 });
+    const { client, backend } = await world.pair();
+    client.pipe.destroy();
+    await settle();
+    const before = backend.types;
+    world.clock.advance(30_000);
+    world.server.answer = (frame) => (frame.type === "S" ? [reply.parameter("TimeZone", "UTC"), reply.notice("n"), reply.ready()] : undefined);
+    await world.client();
+    expect(backend.types.slice(before.length)).toBe("S");
+    expect(world.server.connections).toHaveLength(1);
+    expect(world.pool.countsOf("main").vanished).toBe(0);
+  });
+
+  it.each<[string, (backend: FakeConnection) => Uint8Array[]]>([
+    ["says nothing", () => []],
+    ["is not at rest", () => [reply.ready("T")]],
+    ["says too much", () => [Buffer.concat([reply.ready(), reply.ready()])]],
+    [
+      "closes",
+      (backend) => {
+        backend.hangUp();
+        return [];
+      },
+    ],
+  ])("that %s when it is asked is not lent: the client gets another, within three seconds", async (_, spoil) => {
+    const world = await World.create({ checkAfterMs: 30_000 });
+    const { client, backend } = await world.pair();
+    client.pipe.destroy();
+    await settle();
+    world.clock.advance(30_000);
+    world.server.answer = (_frame, connection) => (connection === backend ? spoil(connection) : undefined);
+    const next = world.connect();
+    const entering = next.login(login);
+    while (!backend.types.includes("S")) await settle();
+    world.clock.advance(3000);
+    await entering;
+    await settle();
+    expect(next.types).toMatch(/Z$/);
+    expect(world.server.connections).toHaveLength(2);
+    expect(world.pool.countsOf("main")).toMatchObject({ open: 1, vanished: 1, closing: 0 });
+  });
 });
