@@ -32,7 +32,7 @@ export async function runSession<Login extends LoginRequest, Lease extends Engin
   deps: SessionDeps,
 ): Promise<void> {
   const admission = deps.gate.admit(socket.peer.address);
-  const session = deps.sessions.open(socket.peer.address);
+  const session = deps.sessions.open(socket.peer.address, admission);
   const { signal } = session;
   let client = admission.pipe(socket);
   let login: Login | undefined;

@@ -244,7 +244,7 @@ export const settings = {
     min: 1,
     max: 1_000_000,
     reload: true,
-    help: "Most connections that have not finished logging in, all listeners together.",
+    help: "Most connections that have not finished logging in, all listeners together. Beyond it the slowest of the address that has most of them goes.",
   },
   spare_databases: {
     type: "int",
