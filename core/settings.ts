@@ -182,13 +182,21 @@ export const settings = {
     reload: true,
     help: "A pooled backend connection nobody used for this long is asked whether its server is there before it is lent; 0 disables.",
   },
+  server_connect_timeout_ms: {
+    type: "duration",
+    default: 15_000,
+    min: 0,
+    max: 600_000,
+    reload: true,
+    help: "How long connecting and logging in to a database server may take before the client is told 08006; 0 = as long as the client's own login.",
+  },
   connect_wait_ms: {
     type: "duration",
     default: 10_000,
     min: 0,
     max: 600_000,
     reload: true,
-    help: "How long a client waits for a backend connection before 53300.",
+    help: "How long a client waits for a backend connection before 53300, and for a database server that is starting before 57P03.",
   },
   drain_s: {
     type: "duration",
