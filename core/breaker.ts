@@ -54,8 +54,11 @@ export class Breaker<B extends PooledBackend> implements BackendDialer<B> {
   }
 
   get metrics(): readonly Metric[] {
-    const away = observed("gauge", "tenantry_server_down", "1 for a database server that logins are refused for without asking it.", () =>
-      [...this.#down].filter(([, { pauseMs }]) => pauseMs !== undefined).map(([cluster]) => ({ labels: [["cluster", cluster]], value: 1 })),
+    const away = observed(
+      "gauge",
+      "tenantry_server_down",
+      "1 for a database server that logins are not passed on to; of several workers, how many see it so.",
+      () => [...this.#down].filter(([, { pauseMs }]) => pauseMs !== undefined).map(([cluster]) => ({ labels: [["cluster", cluster]], value: 1 })),
     );
     return [away, this.#spared];
   }
