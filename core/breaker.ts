@@ -85,6 +85,12 @@ export class Breaker<B extends PooledBackend> implements BackendDialer<B> {
     }
   }
 
+  whyDown(request: BackendRequest): GatewayError | undefined {
+    const down = this.#down.get(request.database.clusterId);
+    if (down?.pauseMs === undefined) return undefined;
+    return down.state === "away" ? unreachable(request, down.cause) : starting(request, down.cause);
+  }
+
   /** Takes the turn to ask, where it is time. One who asks for long holds up nobody: a server that is back is not to wait for its deadline. */
   #mayAsk(down: Down): boolean {
     if (down.pauseMs === undefined) return true;

@@ -535,14 +535,16 @@ export class ClusterPool<B extends PooledBackend> {
     });
   }
 
-  #slotRefused({ displayName }: BackendRequest): GatewayError {
+  #slotRefused(request: BackendRequest): GatewayError {
+    const down = this.#parts.dialer.whyDown?.(request);
+    if (down) return down;
     const { budget, connectWaitMs } = this.#parts.options();
     // Where several processes share the budget, the rest of it is in use by the others.
     const held = this.#granted === undefined ? this.#held : budget;
     const kept = held < budget ? ", the rest is kept for databases with fewer" : "";
     return new GatewayError(
       "no_backend_slot",
-      `no database connection became free for "${displayName}" within ${connectWaitMs} ms: ${held} of ${budget} in use${kept}`,
+      `no database connection became free for "${request.displayName}" within ${connectWaitMs} ms: ${held} of ${budget} in use${kept}`,
       { hint: "Retry later, or raise backend_budget." },
     );
   }

@@ -1,6 +1,7 @@
 /** Backends lent as leases: reused only for the same key and only when known to be clean; one budget per cluster, shared fairly by its databases. */
 import type { Clock } from "./clock.ts";
 import { type Asking, ClusterPool, type KeyPool, type PoolParts, type Waiter } from "./cluster-pool.ts";
+import type { GatewayError } from "./errors.ts";
 import type { Log } from "./log.ts";
 import { Histogram, type Metric } from "./metrics.ts";
 import type { PhysicalDatabase } from "./model.ts";
@@ -39,6 +40,8 @@ export interface PooledBackend {
 export interface BackendDialer<B extends PooledBackend> {
   /** @throws {GatewayError} or what the server said. */
   dial(request: BackendRequest, signal: AbortSignal): Promise<B>;
+  /** Why nobody is let in now, where that is known: what to tell those who wait for a place behind others that wait for the server. */
+  whyDown?(request: BackendRequest): GatewayError | undefined;
 }
 
 export interface PoolOptions {

@@ -68,6 +68,8 @@ describe("breaker", () => {
     await settle();
     expect(told.error).toMatchObject({ ...away, details: { cause: new Error("ECONNREFUSED") } });
     expect(asked).toHaveLength(5);
+    expect(breaker.whyDown(request("b"))).toMatchObject(away);
+    expect(breaker.whyDown(request("b", { database: { clusterId: "second", name: "b", passwordGeneration: 1 } }))).toBeUndefined();
     expect(lines).toEqual(["database server is down, logins are not passed on main Error: ECONNREFUSED"]);
     const metrics = formatMetrics(breaker.metrics);
     expect(metrics).toContain('tenantry_server_down{cluster="main"} 1');

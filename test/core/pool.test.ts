@@ -1,5 +1,6 @@
 /** The pool: who gets which backend, in what order, within which budget, and that its counts are the truth. */
 import { describe, expect, it } from "vitest";
+import { GatewayError } from "../../core/errors.ts";
 import type { BackendRequest, Lease } from "../../core/pool.ts";
 import { Prng } from "../engines/postgres/support/prng.ts";
 import { settle } from "../engines/postgres/support/wire.ts";
@@ -222,6 +223,20 @@ describe("pool", () => {
     expect(pool.counts().idle).toBe(1);
     clock.advance(1000);
     expect(pool.counts()).toEqual({ open: 0, idle: 0, waiting: 0 });
+  });
+
+  it("says that the server is away to who waited for a place behind others that wait for it", async () => {
+    const { acquire, clock, control } = makePool({ budget: 1, connectWaitMs: 1000 });
+    await acquire("a");
+    const [busy, away] = [watch(acquire("b")), watch(acquire("b"))];
+    clock.advance(1000);
+    await settle();
+    expect(busy.error).toMatchObject({ kind: "no_backend_slot" });
+    control.down = new GatewayError("backend_starting", "starting");
+    const late = watch(acquire("b"));
+    clock.advance(1000);
+    await settle();
+    expect([away.error, late.error]).toMatchObject([{ kind: "no_backend_slot" }, { kind: "backend_starting" }]);
   });
 
   it("asks a backend that has idled for long whether it is there, and no other", async () => {
