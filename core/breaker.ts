@@ -2,7 +2,7 @@
 import type { Clock } from "./clock.ts";
 import { GatewayError } from "./errors.ts";
 import type { Log } from "./log.ts";
-import { Counter, type Metric, observed } from "./metrics.ts";
+import { type Metric, observed } from "./metrics.ts";
 import type { BackendDialer, BackendRequest, PooledBackend } from "./pool.ts";
 import { starting, unreachable } from "./server-errors.ts";
 
@@ -42,11 +42,8 @@ export class Breaker<B extends PooledBackend> implements BackendDialer<B> {
   readonly #deps: BreakerDeps;
   /** By cluster id; one that answers is not in it. */
   readonly #down = new Map<string, Down>();
-  readonly #spared = new Counter(
-    "tenantry_server_logins_spared_total",
-    "Logins to a database server that was known to be down and was not asked: refused at once, or waiting while it starts.",
-    ["cluster"] as const,
-  );
+  /** Logins that did not ask, by cluster that was ever logged in to. */
+  readonly #spared = new Map<string, number>();
 
   constructor(dialer: BackendDialer<B>, deps: BreakerDeps) {
     this.#dialer = dialer;
@@ -54,28 +51,38 @@ export class Breaker<B extends PooledBackend> implements BackendDialer<B> {
   }
 
   get metrics(): readonly Metric[] {
-    const away = observed(
-      "gauge",
-      "tenantry_server_down",
-      "1 for a database server that logins are not passed on to; of several workers, how many see it so.",
-      () => [...this.#down].filter(([, { pauseMs }]) => pauseMs !== undefined).map(([cluster]) => ({ labels: [["cluster", cluster]], value: 1 })),
-    );
-    return [away, this.#spared];
+    const perCluster = (read: (cluster: string, spared: number) => number) => () =>
+      [...this.#spared].map(([cluster, spared]) => ({ labels: [["cluster", cluster]] as const, value: read(cluster, spared) }));
+    return [
+      observed(
+        "gauge",
+        "tenantry_server_down",
+        "1 for a database server that logins are not passed on to; of several workers, how many see it so.",
+        perCluster((cluster) => (this.#down.get(cluster)?.pauseMs === undefined ? 0 : 1)),
+      ),
+      observed(
+        "counter",
+        "tenantry_server_logins_spared_total",
+        "Logins to a database server that was known to be down and was not asked: refused at once, or waiting while it starts.",
+        perCluster((_, spared) => spared),
+      ),
+    ];
   }
 
   async dial(request: BackendRequest, signal: AbortSignal): Promise<B> {
     const { clock, patienceMs } = this.#deps;
     const { clusterId } = request.database;
     const patientUntilMs = clock.nowMs() + patienceMs();
+    this.#spare(clusterId, 0);
     for (let asked = 0; ; asked++) {
       const down = this.#down.get(clusterId);
       if (!down || this.#mayAsk(down)) {
         const backend = await this.#ask(request, signal, patientUntilMs);
         if (backend) return backend;
       } else if (down.state === "away") {
-        this.#spared.count(clusterId);
+        this.#spare(clusterId, 1);
         throw unreachable(request, down.cause);
-      } else if (asked === 0) this.#spared.count(clusterId);
+      } else if (asked === 0) this.#spare(clusterId, 1);
       const nowMs = clock.nowMs();
       const left = this.#down.get(clusterId);
       if (left && nowMs >= patientUntilMs) throw starting(request, left.cause);
@@ -89,6 +96,10 @@ export class Breaker<B extends PooledBackend> implements BackendDialer<B> {
     const down = this.#down.get(request.database.clusterId);
     if (down?.pauseMs === undefined) return undefined;
     return down.state === "away" ? unreachable(request, down.cause) : starting(request, down.cause);
+  }
+
+  #spare(clusterId: string, logins: number): void {
+    this.#spared.set(clusterId, (this.#spared.get(clusterId) ?? 0) + logins);
   }
 
   /** Takes the turn to ask, where it is time. One who asks for long holds up nobody: a server that is back is not to wait for its deadline. */
