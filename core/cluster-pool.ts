@@ -1,4 +1,5 @@
 /** The backends of one cluster: lent, idle, closing, never more than its budget; and the line of those who wait for one. */
+import { AnswersInTime } from "./answers-in-time.ts";
 import type { Clock } from "./clock.ts";
 import { GatewayError } from "./errors.ts";
 import { Claimant, FairLine, Place } from "./fair-line.ts";
@@ -8,6 +9,8 @@ import type { BackendDialer, BackendRequest, ClusterCounts, Lease, PooledBackend
 
 /** A backend that does not answer its reset in this time is closed. */
 const resetTimeoutMs = 10_000;
+/** One that has idled for long and does not say in this time that it is there is taken for gone. */
+const checkTimeoutMs = 2000;
 /**
  * Once logged in, a backend first serves those of its own database who are in line at that moment, for this many times as long as the login took:
  * where lines are long, logging in takes a fifth of the time. Whoever comes later waits for the database's next turn, as everybody else does.
@@ -68,7 +71,8 @@ class Slot<B extends PooledBackend> {
   readonly key: KeyPool<B>;
   readonly generation: number;
   readonly turn: Turn;
-  idleSinceMs = 0;
+  /** Never, while it is lent. */
+  idleSinceMs: number = Number.POSITIVE_INFINITY;
   readonly byAge: ListNode<Slot<B>>;
   readonly byKey: ListNode<Slot<B>>;
 
@@ -93,12 +97,6 @@ export interface Asking<B extends PooledBackend> {
 /** Leave to log in; once what it replaces is gone. */
 interface Room {
   readonly freed: Promise<void> | undefined;
-}
-
-/** A backend that is being reset. */
-interface Reset {
-  readonly sinceMs: number;
-  readonly giveUp: () => void;
 }
 
 /** A client in line. */
@@ -158,8 +156,10 @@ export class ClusterPool<B extends PooledBackend> {
   /** Of all databases, least recently used first. */
   readonly #idle = new LinkedList<Slot<B>>();
   readonly #line = new FairLine<Waiter<B>>();
-  /** Longest under way first. */
-  readonly #resets = new LinkedList<Reset>();
+  readonly #resets: AnswersInTime;
+  readonly #checks: AnswersInTime;
+  /** The clock as of the last sweep: reading the real one at every transaction would cost more than what it is compared with. */
+  #sweptMs: number;
   /** Lent, being reset, being logged in; room granted included. */
   #held = 0;
   /** Of those, what is logged in. */
@@ -168,12 +168,16 @@ export class ClusterPool<B extends PooledBackend> {
   #closing = 0;
   #refused = 0;
   #evicted = 0;
+  #vanished = 0;
   #granted: number | undefined;
   #closed = false;
 
   constructor(parts: PoolParts<B>, onRoom: (evicted: boolean) => void) {
     this.#parts = parts;
     this.#onRoom = onRoom;
+    this.#resets = new AnswersInTime(parts.clock, resetTimeoutMs);
+    this.#checks = new AnswersInTime(parts.clock, checkTimeoutMs);
+    this.#sweptMs = parts.clock.nowMs();
   }
 
   /** For how long the least recently used idle backend has been idle. */
@@ -185,7 +189,7 @@ export class ClusterPool<B extends PooledBackend> {
     const idle = this.#idle.size;
     const { oldest, size: waiting, claimants: waitingDatabases } = this.#line;
     const longestWaitMs = oldest ? this.#parts.clock.nowMs() - oldest.sinceMs : 0;
-    const ended = { refused: this.#refused, evicted: this.#evicted };
+    const ended = { refused: this.#refused, evicted: this.#evicted, vanished: this.#vanished };
     return { open: this.#held + idle, idle, leased: this.#leased, closing: this.#closing, waiting, waitingDatabases, longestWaitMs, ...ended };
   }
 
@@ -204,9 +208,13 @@ export class ClusterPool<B extends PooledBackend> {
     return this.#databases.get(request.database.name)?.keys.get(keyText);
   }
 
-  /** An idle backend with this key. Whoever waits has no better right to it: a client that may hold one more is never left in line. */
+  /**
+   * An idle backend with this key that need not be asked first whether it is there. Whoever waits has no better right to it: a client that may
+   * hold one more is never left in line.
+   */
   tryAcquire(key: KeyPool<B>): Lease<B> | undefined {
-    if (key.idle.size === 0 || this.#closed || !this.#mayHold(key.database)) return undefined;
+    const next = key.isShared ? key.idle.first : key.idle.last;
+    if (!next || this.#isStale(next) || this.#closed || !this.#mayHold(key.database)) return undefined;
     const slot = this.#takeIdle(key);
     if (!slot) return undefined;
     this.#held++;
@@ -217,8 +225,9 @@ export class ClusterPool<B extends PooledBackend> {
   /** An idle one, for who had it last. */
   takeAgain(slot: Slot<B>): boolean {
     const { database } = slot.key;
-    if (!slot.byAge.list || this.#closed || !slot.backend.isAlive || !this.#mayHold(database)) return false;
+    if (!slot.byAge.list || this.#closed || !slot.backend.isAlive || this.#isStale(slot) || !this.#mayHold(database)) return false;
     this.#leaveIdle(slot);
+    slot.idleSinceMs = Number.POSITIVE_INFINITY;
     this.#held++;
     this.#leased++;
     this.#line.took(database);
@@ -230,7 +239,8 @@ export class ClusterPool<B extends PooledBackend> {
     if (this.#closed) throw poolClosed();
     const key = this.#keyFor(handle);
     const granted = this.#mayHold(key.database) ? this.#take(key) : await this.#wait(key, handle, signal);
-    return granted instanceof Slot ? this.#lend(granted) : this.#dialInto(granted, key, handle.request, signal);
+    const proven = granted instanceof Slot ? await this.#prove(granted, signal) : granted;
+    return proven instanceof Slot ? this.#lend(proven) : this.#dialInto(proven, key, handle.request, signal);
   }
 
   /** 1 = next of its database. */
@@ -243,7 +253,7 @@ export class ClusterPool<B extends PooledBackend> {
     let clean = false;
     try {
       await slot.backend.cancelsSettled();
-      clean = reusable && this.#isCurrent(slot) && this.#isWanted(slot) && (await this.#reset(slot.backend));
+      clean = reusable && this.#isCurrent(slot) && this.#isWanted(slot) && (await this.#resets.wait(slot.backend.reset()));
     } catch (error) {
       this.#parts.log.write("warn", "backend reset failed", { error: String(error) });
     }
@@ -266,6 +276,7 @@ export class ClusterPool<B extends PooledBackend> {
 
   /** Refuses who has waited too long, closes what nobody has used for long, gives up resets that take too long. */
   sweep(nowMs: number): void {
+    this.#sweptMs = nowMs;
     const options = this.#parts.options();
     for (let waiter = this.#line.oldest; waiter && nowMs - waiter.sinceMs >= options.connectWaitMs; waiter = this.#line.oldest) {
       this.#line.leave(waiter);
@@ -273,10 +284,8 @@ export class ClusterPool<B extends PooledBackend> {
       waiter.refuse(undefined);
     }
     for (let slot = this.#idle.first; slot && nowMs - slot.idleSinceMs >= options.idleTimeoutMs; slot = this.#idle.first) this.#closeIdle(slot);
-    for (const { sinceMs, giveUp } of this.#resets) {
-      if (nowMs - sinceMs < resetTimeoutMs) break;
-      giveUp();
-    }
+    this.#resets.sweep(nowMs);
+    this.#checks.sweep(nowMs);
   }
 
   close(): void {
@@ -286,7 +295,8 @@ export class ClusterPool<B extends PooledBackend> {
       waiter.refuse(poolClosed());
     }
     for (let slot = this.#idle.first; slot; slot = this.#idle.first) this.#closeIdle(slot);
-    for (const { giveUp } of this.#resets) giveUp(); // nothing sweeps any more
+    this.#resets.giveUpAll();
+    this.#checks.giveUpAll();
   }
 
   /** After anything that makes room or takes it away: closes what is above the budget, and serves who may hold one more. */
@@ -366,7 +376,33 @@ export class ClusterPool<B extends PooledBackend> {
     return undefined;
   }
 
+  /** It has idled for so long that its server may have vanished without a word. */
+  #isStale(slot: Slot<B>): boolean {
+    const { checkAfterMs = 0 } = this.#parts.options();
+    return checkAfterMs > 0 && this.#sweptMs - slot.idleSinceMs >= checkAfterMs;
+  }
+
+  /** Asks one that has idled for long whether it is there. @returns it, or room for another where it is not. */
+  async #prove(slot: Slot<B>, signal: AbortSignal): Promise<Slot<B> | Room> {
+    if (!this.#isStale(slot)) return slot;
+    const isThere = (await this.#checks.wait(slot.backend.answers())) && this.#isCurrent(slot);
+    if (signal.aborted || this.#closed) {
+      this.#leased++; // as if it had been lent and come back
+      this.#putBack(slot, isThere);
+      throw signal.aborted ? signal.reason : poolClosed();
+    }
+    if (isThere) return slot;
+    this.#vanished++;
+    this.#parts.log.write("info", "idle backend gone without a word", { database: slot.key.database.name });
+    slot.key.uses++; // before the loss of this one has it forgotten
+    const freed = this.#open < this.budget ? this.#shut(slot) : this.#discard(slot);
+    // What idled as long stood on the same server; asking each of them would have each client wait as long.
+    for (let other = this.#idle.first; other && this.#isStale(other); other = this.#idle.first) this.#closeIdle(other);
+    return { freed };
+  }
+
   #lend(slot: Slot<B>): Lease<B> {
+    slot.idleSinceMs = Number.POSITIVE_INFINITY;
     this.#leased++;
     return new SlotLease(slot, this);
   }
@@ -432,20 +468,6 @@ export class ClusterPool<B extends PooledBackend> {
     return this.#nextInTurn(slot, this.#parts.clock.nowMs()) !== undefined || !this.#mayHold(first.key.database, this.#held - 1);
   }
 
-  /** One that does not answer in time is given up by the sweep: a timer for each would cost more than the rest. */
-  #reset(backend: B): Promise<boolean> {
-    return new Promise<boolean>((resolve, reject) => {
-      const giveUp = () => {
-        this.#resets.remove(node);
-        resolve(false);
-      };
-      const node = new ListNode<Reset>({ sinceMs: this.#parts.clock.nowMs(), giveUp });
-      this.#resets.push(node);
-      const ended = () => this.#resets.remove(node);
-      backend.reset().then(resolve, reject).finally(ended);
-    });
-  }
-
   #closeIdle(slot: Slot<B>): void {
     if (!this.#leaveIdle(slot)) return;
     this.#shut(slot);
@@ -459,7 +481,7 @@ export class ClusterPool<B extends PooledBackend> {
   }
 
   /** Closes one that nobody holds. It counts until it is gone. */
-  #shut(slot: Slot<B>): void {
+  #shut(slot: Slot<B>): undefined {
     const gone = this.#discard(slot);
     if (!gone) return;
     this.#closing++;
@@ -513,14 +535,16 @@ export class ClusterPool<B extends PooledBackend> {
     });
   }
 
-  #slotRefused({ displayName }: BackendRequest): GatewayError {
+  #slotRefused(request: BackendRequest): GatewayError {
+    const down = this.#parts.dialer.whyDown?.(request);
+    if (down) return down;
     const { budget, connectWaitMs } = this.#parts.options();
     // Where several processes share the budget, the rest of it is in use by the others.
     const held = this.#granted === undefined ? this.#held : budget;
     const kept = held < budget ? ", the rest is kept for databases with fewer" : "";
     return new GatewayError(
       "no_backend_slot",
-      `no database connection became free for "${displayName}" within ${connectWaitMs} ms: ${held} of ${budget} in use${kept}`,
+      `no database connection became free for "${request.displayName}" within ${connectWaitMs} ms: ${held} of ${budget} in use${kept}`,
       { hint: "Retry later, or raise backend_budget." },
     );
   }

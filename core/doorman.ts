@@ -54,7 +54,7 @@ export interface DoormanDeps {
 /** Runs one connection of a redirecting listener to its end. Never rejects. */
 export async function runVisit(socket: BytePipe, engine: RedirectEngine, deps: DoormanDeps): Promise<void> {
   const admission = deps.gate.admit(socket.peer.address);
-  const session = deps.sessions.open(socket.peer.address);
+  const session = deps.sessions.open(socket.peer.address, admission);
   const refusal = admission.refusal ?? (admission.shared && (await admission.shared));
   const client = admission.pipe(socket);
   const visit = new Visit(engine.name, client, admission, refusal, session, deps);

@@ -1,6 +1,7 @@
 /** Backends lent as leases: reused only for the same key and only when known to be clean; one budget per cluster, shared fairly by its databases. */
 import type { Clock } from "./clock.ts";
 import { type Asking, ClusterPool, type KeyPool, type PoolParts, type Waiter } from "./cluster-pool.ts";
+import type { GatewayError } from "./errors.ts";
 import type { Log } from "./log.ts";
 import { Histogram, type Metric } from "./metrics.ts";
 import type { PhysicalDatabase } from "./model.ts";
@@ -26,6 +27,8 @@ export interface PooledBackend {
   onDeath: (() => void) | undefined;
   /** Rolls back and discards all session state. @returns true only when every answer was exactly the one expected and nothing else came. */
   reset(): Promise<boolean>;
+  /** Asks the server for a sign of life that changes nothing. @returns true when exactly that came; the pool does not wait for it for ever. */
+  answers(): Promise<boolean>;
   /** A cancel request for it is on its way. */
   readonly isCancelling: boolean;
   /** Resolves when no cancel request for it is on its way any more. */
@@ -37,6 +40,8 @@ export interface PooledBackend {
 export interface BackendDialer<B extends PooledBackend> {
   /** @throws {GatewayError} or what the server said. */
   dial(request: BackendRequest, signal: AbortSignal): Promise<B>;
+  /** Why nobody is let in now, where that is known: what to tell those who wait for a place behind others that wait for the server. */
+  whyDown?(request: BackendRequest): GatewayError | undefined;
 }
 
 export interface PoolOptions {
@@ -50,6 +55,8 @@ export interface PoolOptions {
   readonly connectWaitMs: number;
   /** An idle backend is closed after this. */
   readonly idleTimeoutMs: number;
+  /** One that has idled for this long is asked whether it is there before it is lent. Default: 0, none is. */
+  readonly checkAfterMs?: number;
 }
 
 /** A backend on loan to one session. */
@@ -83,6 +90,8 @@ export interface ClusterCounts extends PoolCounts {
   /** Clients that waited in vain, and idle backends closed to make room for others; since the start. */
   readonly refused: number;
   readonly evicted: number;
+  /** Idle backends that did not answer when they were to be lent; since the start. */
+  readonly vanished: number;
 }
 
 /** A client in line for a backend. */

@@ -4,15 +4,17 @@ import type { Clock } from "./clock.ts";
 import type { InLine, RelayActivity, RunningRelay, SilenceTimeouts } from "./engine.ts";
 import { GatewayError } from "./errors.ts";
 import type { Grant, Identity } from "./identity.ts";
+import type { Admission } from "./limit.ts";
 import type { LiveSession, SessionHold } from "./live.ts";
 import type { LogFields } from "./log.ts";
 import type { EngineName } from "./model.ts";
+import { Newcomers } from "./newcomers.ts";
 import { WireMetrics } from "./wire-metrics.ts";
 
 export interface SessionTimeouts extends SilenceTimeouts {
   /** From connect to ReadyForQuery; 0 = none. */
   readonly loginTimeoutMs: number;
-  /** Most clients that have not logged in; beyond it the oldest of them goes. */
+  /** Most clients that have not logged in; beyond it one of them goes, see `Newcomers`. */
   readonly maxUnauthenticated: number;
 }
 
@@ -178,8 +180,7 @@ export class SessionRegistry {
   readonly #makeId: () => string;
   #timeouts: SessionTimeouts;
   readonly #sessions = new Set<Session>();
-  /** Oldest first. */
-  readonly #unauthenticated = new Set<Session>();
+  readonly #unauthenticated = new Newcomers<Session>();
   readonly #stopSweep: () => void;
   readonly #emptied: (() => void)[] = [];
   #draining = false;
@@ -209,25 +210,26 @@ export class SessionRegistry {
     return [...this.#sessions];
   }
 
-  open(address: string): Session {
+  /** @param admission what was decided about the address. */
+  open(address: string, admission: Pick<Admission, "addressKey" | "exempt">): Session {
     const session = new Session(this.#makeId(), address, this.#clock.nowMs(), this);
     this.#sessions.add(session);
-    this.#unauthenticated.add(session);
+    this.#unauthenticated.add(session, admission.exempt ? undefined : admission.addressKey);
     if (this.#unauthenticated.size > this.#timeouts.maxUnauthenticated) {
-      const oldest = this.#unauthenticated.values().next().value as Session;
-      this.#unauthenticated.delete(oldest); // its place is free at once; a burst of connects takes the next oldest ones
-      oldest.terminate(new GatewayError("login_timeout", "too many clients are logging in; this one was the slowest"));
+      const slowest = this.#unauthenticated.next as Session;
+      this.#unauthenticated.remove(slowest); // its place is free at once; a burst of connects takes the next ones
+      slowest.terminate(new GatewayError("login_timeout", "too many clients are logging in; this one was the slowest"));
     }
     if (this.#draining) session.drain();
     return session;
   }
 
   loggedIn(session: Session): void {
-    this.#unauthenticated.delete(session);
+    this.#unauthenticated.remove(session);
   }
 
   remove(session: Session): void {
-    this.#unauthenticated.delete(session);
+    this.#unauthenticated.remove(session);
     this.#sessions.delete(session);
     if (this.#sessions.size === 0) for (const tell of this.#emptied.splice(0)) tell();
   }

@@ -32,7 +32,8 @@ export async function runSession<Login extends LoginRequest, Lease extends Engin
   deps: SessionDeps,
 ): Promise<void> {
   const admission = deps.gate.admit(socket.peer.address);
-  const held: Held = { admission, session: deps.sessions.open(socket.peer.address), grant: undefined, lease: undefined, cancelKey: undefined };
+  const session = deps.sessions.open(socket.peer.address, admission);
+  const held: Held = { admission, session, grant: undefined, lease: undefined, cancelKey: undefined };
   let reusable = false;
   try {
     // A function of its own, so that what a login needs is not kept for as long as the session lasts.

@@ -1,4 +1,5 @@
 /** The PostgreSQL listener with what only it has behind it: pool, relay engine, cancel keys, live settings. */
+import { Breaker } from "../core/breaker.ts";
 import type { BytePipe, TlsServerContext } from "../core/byte-pipe.ts";
 import { CancelRegistry } from "../core/cancel.ts";
 import type { Config } from "../core/config.ts";
@@ -15,7 +16,7 @@ import type { Role } from "../core/role.ts";
 import { runSession } from "../core/session.ts";
 import type { Tracer } from "../core/tracing.ts";
 import type { PostgresBackend } from "../engines/postgres/backend-session.ts";
-import { createPostgresDialer } from "../engines/postgres/dial.ts";
+import { createPostgresDialer, judgeServer } from "../engines/postgres/dial.ts";
 import { createPostgresEngine } from "../engines/postgres/engine.ts";
 import { withSoundRoles } from "../engines/postgres/sound-roles.ts";
 import type { HoldHandler } from "./control/tenant-holds.ts";
@@ -70,12 +71,17 @@ export async function openPgListener(deps: PgListenerDeps): Promise<PgListener> 
     addressOf: (clusterId) => deps.clusters.addressOf(clusterId),
     connect: (to, signal) => runtime.dial(to, signal),
     reassertPassword: restoreRole,
-    sleep: (ms) => clock.sleep(ms),
+    sleep: (ms, signal) => clock.sleep(ms, signal),
+    connectTimeoutMs: () => entrance.config.server_connect_timeout_ms,
   });
-  const dialer = withSoundRoles(plainDialer, {
+  const soundDialer = withSoundRoles(plainDialer, {
     restore: restoreRole,
     restoreAltered: (request) => deps.restoreAlteredRole(request.database, request.role),
     clock,
+  });
+  const dialer = new Breaker(soundDialer, {
+    ...{ clock, log, judge: judgeServer, random: Math.random },
+    patienceMs: () => entrance.config.connect_wait_ms,
   });
   const pool = new Pool(dialer, clock, log, poolOptions(config));
   deps.onPool?.(pool);
@@ -122,7 +128,7 @@ export async function openPgListener(deps: PgListenerDeps): Promise<PgListener> 
     port: listener.port,
     poolCounts: () => pool.counts(),
     clusterCounts: () => pool.countsByCluster(),
-    poolMetrics: pool.metrics.all(),
+    poolMetrics: [...pool.metrics.all(), ...dialer.metrics],
     reload: (next) => pool.reload(poolOptions(next)),
     stopAccepting: () => listener.stopAccepting(),
     async close() {
@@ -160,5 +166,6 @@ function poolOptions(config: Config) {
     reserveShare: config.backend_reserve_percent / 100,
     connectWaitMs: config.connect_wait_ms,
     idleTimeoutMs: config.server_idle_timeout_s * 1000,
+    checkAfterMs: config.server_check_delay_s * 1000,
   };
 }

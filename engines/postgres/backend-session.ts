@@ -5,7 +5,7 @@ import { PipeReader } from "../../core/pipe-reader.ts";
 import type { PooledBackend } from "../../core/pool.ts";
 import { decodeParameterStatus } from "./backend.ts";
 import { concatBytes, readable, readUint32, utf8 } from "./bytes.ts";
-import { encodeQuery, encodeTerminate } from "./frontend.ts";
+import { encodeQuery, encodeSync, encodeTerminate } from "./frontend.ts";
 import { backend as message, transactionStatus } from "./message-types.ts";
 import { ownSettingsQuestion } from "./own-settings.ts";
 import type { RelayBackend } from "./relay-terms.ts";
@@ -86,6 +86,26 @@ export class PostgresBackend implements PooledBackend, RelayBackend {
       return reader.detach().length === 0 && this.isAlive;
     } catch {
       return false; // a backend that cannot be proven clean is closed, whatever the reason
+    } finally {
+      if (this.pipe.sink === reader) reader.detach();
+      this.#watchIdle();
+    }
+  }
+
+  /** Sync, outside a transaction: one message each way, and nothing of the session is touched. */
+  async answers(): Promise<boolean> {
+    if (!this.isAlive) return false;
+    const reader = new PipeReader(this.pipe, maxLoginMessageBytes);
+    try {
+      this.pipe.write(encodeSync());
+      for (;;) {
+        const { type, body } = await readMessage(reader);
+        if (type === message.ReadyForQuery) return body[0] === transactionStatus.idle && reader.detach().length === 0 && this.isAlive;
+        if (type === message.ParameterStatus) this.parameters.set(...decodeParameterStatus(body));
+        else if (type !== message.NoticeResponse) return false;
+      }
+    } catch {
+      return false;
     } finally {
       if (this.pipe.sink === reader) reader.detach();
       this.#watchIdle();

@@ -1,4 +1,5 @@
 /** Logs in to a database server as one native role and keeps what a later client must be told: ParameterStatus and the cancel key. */
+import type { ServerState } from "../../core/breaker.ts";
 import type { BytePipe, TlsClientOptions } from "../../core/byte-pipe.ts";
 import { GatewayError } from "../../core/errors.ts";
 import { nativeRoleName } from "../../core/model.ts";
@@ -6,6 +7,7 @@ import { PipeClosedError, PipeReader } from "../../core/pipe-reader.ts";
 import type { BackendDialer, BackendRequest } from "../../core/pool.ts";
 import { ScramClient, scramSha256 } from "../../core/scram.ts";
 import type { Secrets } from "../../core/secrets.ts";
+import { starting, unreachable } from "../../core/server-errors.ts";
 import {
   decodeAuthentication,
   decodeBackendKeyData,
@@ -35,7 +37,24 @@ export interface DialDeps {
   connect(to: ClusterAddress["connect"], signal: AbortSignal): Promise<BytePipe>;
   /** Sets the derived password again: a role may always change its own (ALTER ROLE … PASSWORD), and must not lock others out by it. */
   reassertPassword(request: BackendRequest): Promise<void>;
-  sleep(ms: number): Promise<void>;
+  sleep(ms: number, signal?: AbortSignal): Promise<void>;
+  /** From the first byte of a login to its last. Default: as long as the client's own login may take. */
+  readonly connectTimeoutMs?: () => number;
+}
+
+/** Nothing that speaks PostgreSQL is there, which says something of the server and not of this login alone. */
+export class NoAnswerError extends Error {
+  constructor(message: string, cause?: unknown) {
+    super(message, { cause });
+    this.name = "NoAnswerError";
+  }
+}
+
+/** What a failed login says of the server as a whole; undefined where it was let down by its role, database or settings. */
+export function judgeServer(error: unknown): ServerState | undefined {
+  if (!(error instanceof GatewayError)) return undefined;
+  if (error.kind === "backend_starting") return "starting";
+  return error.details.cause instanceof NoAnswerError ? "away" : undefined;
 }
 
 /** A pooler learns of a new role a second or so after it was made; one that refused is asked again. */
@@ -94,14 +113,43 @@ function isUnsupportedSetting(error: BackendRefusedError): boolean {
   return error.message.startsWith("unsupported startup parameter");
 }
 
+/** One attempt, within its time. */
 async function logIn(deps: DialDeps, address: ClusterAddress, request: BackendRequest, signal: AbortSignal): Promise<PostgresBackend> {
+  const timeoutMs = deps.connectTimeoutMs?.() ?? 0;
+  const attempt: Attempt = { hasAnswer: false };
+  if (timeoutMs === 0) return await speak(deps, address, request, signal, attempt);
+  const [over, late] = [new AbortController(), new AbortController()];
+  const timing = deps.sleep(timeoutMs, over.signal).then(() => {
+    const message = `the database server took longer than server_connect_timeout_ms (${timeoutMs})`;
+    late.abort(attempt.hasAnswer ? new Error(message) : new NoAnswerError(message));
+  });
+  timing.catch(() => undefined); // it was in time
+  try {
+    return await speak(deps, address, request, AbortSignal.any([signal, late.signal]), attempt);
+  } finally {
+    over.abort();
+  }
+}
+
+/** How far it came. */
+interface Attempt {
+  hasAnswer: boolean;
+}
+
+async function speak(
+  deps: DialDeps,
+  address: ClusterAddress,
+  request: BackendRequest,
+  signal: AbortSignal,
+  attempt: Attempt,
+): Promise<PostgresBackend> {
   const { packet, afterwards } = splitSettings(request.parameters, address.pooler);
-  const pipe = await openPipe(deps, address, signal);
+  const pipe = await openPipe(deps, address, signal, attempt);
   const reader = new PipeReader(pipe, maxLoginMessageBytes + 5, signal);
   try {
     const user = nativeRoleName(request.database.name, request.role);
     pipe.write(encodeStartup([["user", user], ["database", request.database.name], ...packet]));
-    await authenticateTo(reader, deps, request);
+    await authenticateTo(reader, deps, request, attempt);
     const session = await readSession(reader);
     if (afterwards !== undefined) await applySettings(reader, afterwards, session.parameters);
     if (reader.detach().length > 0) throw new GatewayError("protocol_violation", "the database server sent bytes nobody asked for");
@@ -112,13 +160,17 @@ async function logIn(deps: DialDeps, address: ClusterAddress, request: BackendRe
   }
 }
 
-async function openPipe(deps: DialDeps, address: ClusterAddress, signal: AbortSignal): Promise<BytePipe> {
-  const pipe = await deps.connect(address.connect, signal);
+async function openPipe(deps: DialDeps, address: ClusterAddress, signal: AbortSignal, attempt?: Attempt): Promise<BytePipe> {
+  const pipe = await deps.connect(address.connect, signal).catch((error) => {
+    if (signal.aborted) throw signal.reason;
+    throw new NoAnswerError(error instanceof Error ? error.message : String(error), error);
+  });
   if (!address.tls) return pipe;
   const reader = new PipeReader(pipe, 16, signal);
   pipe.write(encodeSslRequest());
   try {
-    const answer = await reader.read(1);
+    const answer = await reader.read(1).catch(silentServer);
+    if (attempt) attempt.hasAnswer = true;
     // More than the one byte would be plaintext pretending to come from inside TLS.
     if (answer[0] !== 0x53 || reader.detach().length > 0) throw new GatewayError("protocol_violation", "the database server does not accept TLS");
   } catch (error) {
@@ -132,11 +184,12 @@ async function openPipe(deps: DialDeps, address: ClusterAddress, signal: AbortSi
  * SCRAM only: a server that asks for the password in any weaker way does not get it, and one that asks has to prove that it knows it. One that asks
  * for none is taken at its word: that is its operator's decision.
  */
-async function authenticateTo(reader: PipeReader, deps: DialDeps, request: BackendRequest): Promise<void> {
+async function authenticateTo(reader: PipeReader, deps: DialDeps, request: BackendRequest, attempt: Attempt): Promise<void> {
   let client: ScramClient | undefined;
   let isProven = false;
   for (;;) {
-    const { type, body, frame } = await readMessage(reader);
+    const { type, body, frame } = attempt.hasAnswer ? await readMessage(reader) : await readMessage(reader).catch(silentServer);
+    attempt.hasAnswer = true;
     if (type === message.ErrorResponse) throw new BackendRefusedError(decodeErrorFields(body), frame);
     if (type === message.NegotiateProtocolVersion || type === message.NoticeResponse) continue;
     if (type !== message.Authentication) throw new GatewayError("protocol_violation", "the database server did not start authentication");
@@ -153,6 +206,11 @@ async function authenticateTo(reader: PipeReader, deps: DialDeps, request: Backe
       isProven = true;
     } else throw new GatewayError("protocol_violation", `the database server asks for authentication method ${code}; only SCRAM-SHA-256 is used`);
   }
+}
+
+/** One that takes the connection and closes it unanswered is as good as none: so does a balancer that has no server behind it. */
+function silentServer(error: unknown): never {
+  throw error instanceof PipeClosedError ? new NoAnswerError("the database server closed the connection without a word", error) : error;
 }
 
 async function readSession(reader: PipeReader): Promise<{ parameters: Map<string, string>; key: { pid: number; secret: Uint8Array } }> {
@@ -203,12 +261,7 @@ function translate(error: unknown, request: BackendRequest, signal: AbortSignal)
       return error;
     if (state === "53300")
       return new GatewayError("no_backend_slot", `the database server has no free connection for "${request.displayName}"`, { cause: error });
-    // Its own code goes on: clients with several hosts, and those that retry, tell it from a server that is gone.
-    if (state === "57P03")
-      return new GatewayError("backend_starting", `database server for "${request.displayName}" is starting up or shutting down`, {
-        hint: "Try again shortly.",
-        cause: error,
-      });
+    if (state === "57P03") return starting(request, error);
   } else if (error instanceof GatewayError && error.kind !== "protocol_violation") return error;
-  return new GatewayError("backend_unreachable", `database server for "${request.displayName}" is not reachable`, { cause: error });
+  return unreachable(request, error);
 }

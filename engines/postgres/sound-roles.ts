@@ -1,7 +1,7 @@
 /** Backends whose role has no settings of its own: what one client stored in its role (ALTER ROLE … SET) never reaches another client's session. */
 import type { Clock } from "../../core/clock.ts";
-import { GatewayError } from "../../core/errors.ts";
 import type { BackendDialer, BackendRequest } from "../../core/pool.ts";
+import { unreachable } from "../../core/server-errors.ts";
 import type { PostgresBackend } from "./backend-session.ts";
 import { maxRestores } from "./own-settings.ts";
 
@@ -31,9 +31,7 @@ export function withSoundRoles(dialer: BackendDialer<PostgresBackend>, roles: So
           cause = error; // PostgreSQL refuses one of two changes of a role at the same moment; the next round looks again
         }
       }
-      throw new GatewayError("backend_unreachable", `database server for "${request.displayName}" is not reachable`, {
-        cause: cause ?? new Error("the settings of the native role are changed again and again"),
-      });
+      throw unreachable(request, cause ?? new Error("the settings of the native role are changed again and again"));
     },
   };
 }

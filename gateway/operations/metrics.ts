@@ -108,6 +108,7 @@ export class GatewayMetrics {
       ),
       perCluster("counter", "tenantry_pool_refused_total", "Clients that waited connect_wait_ms for a backend in vain.", (each) => each.refused),
       perCluster("counter", "tenantry_pool_evicted_total", "Idle backends closed to make room for another database or role.", (each) => each.evicted),
+      perCluster("counter", "tenantry_pool_vanished_total", "Idle backends that did not answer when they were to be lent.", (each) => each.vanished),
       ...poolMetrics,
     ];
   }

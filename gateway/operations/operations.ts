@@ -21,7 +21,7 @@ import { endSession, listSessions } from "./sessions.ts";
 export interface OperationsDeps {
   readonly listeners: Listeners;
   readonly store: Store;
-  readonly versions: Pick<ServerVersions, "problems">;
+  readonly versions: Pick<ServerVersions, "problems" | "cautions">;
   readonly clock: Clock;
   readonly log: Log;
   readonly version: string;
@@ -47,6 +47,9 @@ export function createOperations(deps: OperationsDeps): RunningOperations {
   return {
     listWarnings: () => [
       ...[...deps.versions.problems.keys()].map((cluster) => `the database server of cluster "${cluster}" should be updated; the log says why`),
+      ...[...deps.versions.cautions.keys()].map(
+        (cluster) => `the database server of cluster "${cluster}" lets clients prepare transactions; the log says why`,
+      ),
       ...(listeners.limitsShared() === false ? ["limits and bans are counted by this instance alone: redis_url does not answer"] : []),
     ],
     renderMetrics: () => metrics.render(),

@@ -15,6 +15,7 @@ export async function listenNet(options: ListenOptions): Promise<Listener> {
   const server = createServer({ noDelay, keepAlive: true, keepAliveInitialDelay: keepAliveDelayMs, allowHalfOpen: true, pauseOnConnect: true });
   server.on("connection", (socket) => {
     open.add(socket);
+    socket.setKeepAlive(true, keepAliveDelayMs); // the server's own option is lost on Deno
     socket.on("close", () => open.delete(socket));
     options.onConnection(new NetPipe(socket, peerOf(socket)));
   });

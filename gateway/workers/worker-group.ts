@@ -275,7 +275,7 @@ function addCounts(a: ClusterCounts, b: ClusterCounts): ClusterCounts {
   return {
     ...{ open: a.open + b.open, idle: a.idle + b.idle, leased: a.leased + b.leased, closing: a.closing + b.closing },
     ...{ waiting: a.waiting + b.waiting, waitingDatabases: a.waitingDatabases + b.waitingDatabases },
-    ...{ refused: a.refused + b.refused, evicted: a.evicted + b.evicted },
+    ...{ refused: a.refused + b.refused, evicted: a.evicted + b.evicted, vanished: a.vanished + b.vanished },
     longestWaitMs: Math.max(a.longestWaitMs, b.longestWaitMs),
   };
 }

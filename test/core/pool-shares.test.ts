@@ -310,7 +310,7 @@ describe("lending for a transaction", () => {
     world.clock.advance(300);
     expect(world.pool.countsByCluster().get("main")).toEqual({
       ...{ open: 1, idle: 0, leased: 1, closing: 0 },
-      ...{ waiting: 2, waitingDatabases: 2, longestWaitMs: 300, refused: 0, evicted: 0 },
+      ...{ waiting: 2, waitingDatabases: 2, longestWaitMs: 300, refused: 0, evicted: 0, vanished: 0 },
     });
     await handOver(lease);
     world.clock.advance(700);

@@ -1,9 +1,19 @@
 /** The pool: who gets which backend, in what order, within which budget, and that its counts are the truth. */
 import { describe, expect, it } from "vitest";
+import { GatewayError } from "../../core/errors.ts";
 import type { BackendRequest, Lease } from "../../core/pool.ts";
 import { Prng } from "../engines/postgres/support/prng.ts";
 import { settle } from "../engines/postgres/support/wire.ts";
 import { type FakeBackend, makePool, request, watch } from "./support/fake-pool.ts";
+
+/** A promise, and how to settle it. */
+function later<T>(): { promise: Promise<T>; resolve: (value: T) => void } {
+  let resolve: (value: T) => void = () => undefined;
+  const promise = new Promise<T>((done) => {
+    resolve = done;
+  });
+  return { promise, resolve };
+}
 
 describe("pool", () => {
   it("lends a backend again to the same database, role, password and parameters only", async () => {
@@ -215,6 +225,117 @@ describe("pool", () => {
     expect(pool.counts()).toEqual({ open: 0, idle: 0, waiting: 0 });
   });
 
+  it("says that the server is away to who waited for a place behind others that wait for it", async () => {
+    const { acquire, clock, control } = makePool({ budget: 1, connectWaitMs: 1000 });
+    await acquire("a");
+    const [busy, away] = [watch(acquire("b")), watch(acquire("b"))];
+    clock.advance(1000);
+    await settle();
+    expect(busy.error).toMatchObject({ kind: "no_backend_slot" });
+    control.down = new GatewayError("backend_starting", "starting");
+    const late = watch(acquire("b"));
+    clock.advance(1000);
+    await settle();
+    expect([away.error, late.error]).toMatchObject([{ kind: "no_backend_slot" }, { kind: "backend_starting" }]);
+  });
+
+  it("asks a backend that has idled for long whether it is there, and no other", async () => {
+    const { acquire, clock, dialled, pool } = makePool({ checkAfterMs: 30_000 });
+    const handle = pool.handle(request("a", { isShared: true }));
+    (await handle.acquire(new AbortController().signal)).releaseClean();
+    clock.advance(29_900);
+    handle.tryAcquire()!.releaseClean();
+    expect(dialled[0]!.checks).toBe(0);
+    clock.advance(30_000);
+    expect(handle.tryAcquire()).toBeUndefined();
+    const asked = await handle.acquire(new AbortController().signal);
+    expect([dialled.length, dialled[0]!.checks, asked.backend]).toEqual([1, 1, dialled[0]]);
+    clock.advance(60_000); // lent for long is not idled for long
+    asked.releaseClean();
+    expect(asked.retake()).toBe(true);
+    asked.releaseClean();
+    clock.advance(30_000);
+    expect(asked.retake()).toBe(false);
+    await acquire("b");
+    expect(dialled[0]!.checks).toBe(1);
+    expect(pool.counts()).toEqual({ open: 2, idle: 1, waiting: 0 });
+  });
+
+  it("never asks where that is switched off", async () => {
+    const { acquire, clock, dialled } = makePool({ checkAfterMs: 0 });
+    (await acquire("a")).release(true);
+    await settle();
+    clock.advance(59_000);
+    await acquire("a");
+    expect([dialled.length, dialled[0]!.checks]).toEqual([1, 0]);
+  });
+
+  it.each<[string, () => FakeBackend["checkAnswer"], number]>([
+    ["says no", () => false, 0],
+    ["says nothing for two seconds", () => new Promise(() => undefined), 2000],
+  ])("lends another in place of one that %s, and takes what idled as long for gone too", async (_, answer, waitsMs) => {
+    const { acquire, clock, dialled, pool, real } = makePool({ budget: 4, checkAfterMs: 30_000 });
+    for (const lease of [await acquire("a"), await acquire("a"), await acquire("b")]) lease.release(true);
+    await settle();
+    clock.advance(30_000);
+    dialled[1]!.checkAnswer = answer();
+    const fresh = watch(acquire("c")); // whom it does not concern
+    await settle();
+    fresh.value!.release(true);
+    await settle();
+    const lent = watch(acquire("a"));
+    await settle();
+    if (waitsMs > 0) {
+      clock.advance(waitsMs - 50);
+      await settle();
+      expect([lent.isSettled, pool.counts().open]).toEqual([false, 4]);
+      clock.advance(50);
+      await settle();
+    }
+    expect(lent.value!.backend).toBe(dialled[4]);
+    expect(dialled.map((backend) => backend.isAlive)).toEqual([false, false, false, true, true]);
+    expect([real(), pool.counts(), pool.countsOf("main").vanished]).toEqual([2, { open: 2, idle: 1, waiting: 0 }, 1]);
+  });
+
+  it("keeps its budget while one that does not answer is let go of by its server", async () => {
+    const { acquire, clock, control, dialled, pool } = makePool({ budget: 1, checkAfterMs: 30_000 });
+    const gone = later<void>();
+    control.gone = gone.promise;
+    (await acquire("a")).release(true);
+    await settle();
+    clock.advance(30_000);
+    dialled[0]!.checkAnswer = false;
+    const lent = watch(acquire("a"));
+    await settle();
+    expect([dialled.length, pool.counts().open]).toEqual([1, 1]);
+    gone.resolve();
+    await settle();
+    expect([lent.value!.backend, pool.counts().open]).toEqual([dialled[1], 1]);
+  });
+
+  it("gives one that was asked for nobody back, and lets nobody in once closed", async () => {
+    const { acquire, clock, dialled, pool } = makePool({ checkAfterMs: 30_000 });
+    (await acquire("a")).release(true);
+    await settle();
+    clock.advance(30_000);
+    const answer = later<boolean>();
+    dialled[0]!.checkAnswer = answer.promise;
+    const abort = new AbortController();
+    const left = watch(acquire("a", abort.signal));
+    await settle();
+    abort.abort(new Error("the client has gone"));
+    answer.resolve(true);
+    await settle();
+    expect([left.error, pool.counts()]).toEqual([new Error("the client has gone"), { open: 1, idle: 1, waiting: 0 }]);
+    clock.advance(30_000);
+    dialled[0]!.checkAnswer = new Promise(() => undefined);
+    const late = watch(acquire("a"));
+    await settle();
+    pool.close();
+    await settle();
+    expect([late.error, pool.counts().open]).toMatchObject([{ kind: "shutdown" }, 0]);
+  });
+
   it("once closed lends nothing more, and sends away who waits", async () => {
     const { acquire, pool, real } = makePool({ budget: 1 });
     const lease = await acquire("a");
@@ -233,7 +354,7 @@ describe("pool", () => {
     for (let seed = 0; seed < 150; seed++) {
       const random = new Prng(seed);
       const budget = 1 + random.int(4);
-      const { acquire, clock, control, dialled, pool, real } = makePool({ budget, connectWaitMs: 500, idleTimeoutMs: 3000 });
+      const { acquire, clock, control, dialled, pool, real } = makePool({ budget, connectWaitMs: 500, idleTimeoutMs: 3000, checkAfterMs: 90 });
       const leases: Lease<FakeBackend>[] = [];
       const aborts: AbortController[] = [];
       for (let step = 0; step < 120; step++) {
@@ -248,6 +369,7 @@ describe("pool", () => {
         } else if (dice < 7 && leases.length > 0) {
           const [lease] = leases.splice(random.int(leases.length), 1);
           if (random.chance(0.2)) lease!.backend.resetAnswer = new Promise((resolve) => setImmediate(() => resolve(random.chance(0.7))));
+          if (random.chance(0.3)) lease!.backend.checkAnswer = new Promise((resolve) => setImmediate(() => resolve(random.chance(0.5))));
           lease!.release(random.chance(0.8));
         } else if (dice === 7) random.pick(dialled.length ? dialled : [undefined])?.die();
         else if (dice === 8) clock.advance(random.pick([1, 100, 600, 4000]));

@@ -23,10 +23,11 @@ describe("server version", () => {
     const clock = new ManualClock();
     const lines: [string, LogFields | undefined][] = [];
     const numbers: Record<string, number> = { main: 180_004, other: 180_007 };
+    const prepared: Record<string, number> = { main: 0, other: 0 };
     let isAway = false;
     const connect = async (id: string) => {
       if (isAway) throw new Error("away");
-      return { query: async () => ({ rows: [{ num: numbers[id] }], rowCount: 1 }), close: async () => undefined };
+      return { query: async () => ({ rows: [{ num: numbers[id], prepared: prepared[id] }], rowCount: 1 }), close: async () => undefined };
     };
     const versions = new ServerVersions({
       // biome-ignore lint/suspicious/noExplicitAny: only what is asked of it
@@ -38,7 +39,7 @@ describe("server version", () => {
     const leave = () => {
       isAway = true;
     };
-    return { clock, lines, numbers, versions, leave };
+    return { clock, lines, numbers, prepared, versions, leave };
   }
 
   it("warns once, keeps what it knew while a server is away, and takes it back after an update", async () => {
@@ -57,6 +58,21 @@ describe("server version", () => {
     leave();
     await versions.check();
     expect([...versions.problems.keys()]).toEqual(["other"]);
+    versions.stop();
+  });
+
+  it("warns of one where transactions can be prepared, which is no reason to refuse it", async () => {
+    const { lines, numbers, prepared, versions } = make();
+    numbers.main = 180_007;
+    prepared.other = 10;
+    await versions.check();
+    await versions.check();
+    const reason = expect.stringMatching(/^max_prepared_transactions is 10: .*; set it to 0$/);
+    expect(lines).toEqual([["database server lets clients prepare transactions", { cluster: "other", reason }]]);
+    versions.assertGood();
+    prepared.other = 0;
+    await versions.check();
+    expect(versions.cautions.size).toBe(0);
     versions.stop();
   });
 });

@@ -1,5 +1,6 @@
 /** A pool over backends that are only objects: what it dialled, what is alive, and how far its promises are. */
 import { ManualClock } from "../../../core/clock.ts";
+import type { GatewayError } from "../../../core/errors.ts";
 import { silentLog } from "../../../core/log.ts";
 import { type BackendRequest, Pool, type PooledBackend, type PoolOptions } from "../../../core/pool.ts";
 
@@ -10,6 +11,9 @@ export class FakeBackend implements PooledBackend {
   readonly request: BackendRequest;
   resets = 0;
   resetAnswer: Promise<boolean> | boolean = true;
+  checks = 0;
+  /** What `answers` comes to; one that never settles is a server that vanished. */
+  checkAnswer: Promise<boolean> | boolean = true;
   cancels: Promise<void> = Promise.resolve();
   isCancelling = false;
   /** What close() answers: when the server has let go. */
@@ -22,6 +26,11 @@ export class FakeBackend implements PooledBackend {
   async reset(): Promise<boolean> {
     this.resets++;
     return this.resetAnswer;
+  }
+
+  async answers(): Promise<boolean> {
+    this.checks++;
+    return this.checkAnswer;
   }
 
   cancelsSettled(): Promise<void> {
@@ -45,6 +54,8 @@ export function makePool(options: Partial<PoolOptions> = {}) {
   const dialled: FakeBackend[] = [];
   const control = {
     fail: undefined as Error | undefined,
+    /** Why nobody is let in. */
+    down: undefined as GatewayError | undefined,
     delay: undefined as Promise<void> | undefined,
     /** How long a login takes on the pool's clock. */
     loginMs: 0,
@@ -63,7 +74,12 @@ export function makePool(options: Partial<PoolOptions> = {}) {
       return backend;
     },
   };
-  const pool = new Pool<FakeBackend>(dialer, clock, silentLog, { budget: 2, connectWaitMs: 1000, idleTimeoutMs: 60_000, ...options });
+  const pool = new Pool<FakeBackend>({ ...dialer, whyDown: () => control.down }, clock, silentLog, {
+    budget: 2,
+    connectWaitMs: 1000,
+    idleTimeoutMs: 60_000,
+    ...options,
+  });
   const acquire = (name: string, signal = new AbortController().signal, more: Partial<BackendRequest> = {}) =>
     pool.acquire(request(name, more), signal);
   return { clock, pool, dialled, control, acquire, real: () => dialled.filter((backend) => backend.isAlive).length };

@@ -5,7 +5,7 @@ import { GatewayError } from "../../../core/errors.ts";
 import type { BackendRequest } from "../../../core/pool.ts";
 import { readClientFirst, ScramServer } from "../../../core/scram.ts";
 import { toBase64 } from "../../../core/secrets.ts";
-import { createPostgresDialer } from "../../../engines/postgres/dial.ts";
+import { createPostgresDialer, judgeServer } from "../../../engines/postgres/dial.ts";
 import type { FakeConnection } from "./support/fake-server.ts";
 import { type Frame, header, int32, message, reply, settle, testCrypto } from "./support/wire.ts";
 import { atRest, makeCredential, projectId, secrets, World } from "./support/world.ts";
@@ -161,6 +161,60 @@ describe("logging in to a server", () => {
     await settle();
     expect(client.error?.message).toBe("login was not finished within login_timeout_ms (5000)");
     expect(world.counts()).toEqual(atRest);
+  });
+});
+
+describe("what a failed login says of the server", () => {
+  /** Dials with five seconds for it; a server that is silent has them pass. @returns what it says, in words of its cause. */
+  async function judgement(world: World, signal = new AbortController().signal): Promise<unknown> {
+    const dialer = createPostgresDialer({
+      secrets,
+      addressOf: () => ({ connect: { path: "/tmp/.s" }, tls: undefined }),
+      connect: world.server.connect,
+      reassertPassword: async () => undefined,
+      sleep: (ms, over) => world.clock.sleep(ms, over),
+      connectTimeoutMs: () => 5000,
+    });
+    const dialing = dialer.dial({ database, role: "admin", displayName: "myapp__wayne", parameters: new Map() }, signal).then(
+      () => "logged in",
+      (error) => [judgeServer(error), error.details?.cause?.message],
+    );
+    await settle();
+    world.clock.advance(5000);
+    return await dialing;
+  }
+  const late = "the database server took longer than server_connect_timeout_ms (5000)";
+
+  const closing = (connection: FakeConnection): Uint8Array[] => {
+    connection.hangUp();
+    return [];
+  };
+  const refusing = (sqlstate: string, text: string) => () => [reply.error(sqlstate, text, "FATAL")];
+
+  it.each<[string, unknown, Partial<Pick<World["server"], "refuseConnect" | "loginAnswer">>]>([
+    ["refuses connections", ["away", "connect ECONNREFUSED"], { refuseConnect: new Error("connect ECONNREFUSED") }],
+    ["closes without a word", ["away", "the database server closed the connection without a word"], { loginAnswer: closing }],
+    ["says nothing", ["away", late], { loginAnswer: () => [] }],
+    ["stops in the middle", [undefined, late], { loginAnswer: () => [message("R", int32(0))] }],
+    ["is starting", ["starting", "the database system is starting up"], { loginAnswer: refusing("57P03", "the database system is starting up") }],
+    ["lacks the database", [undefined, "no such database"], { loginAnswer: refusing("3D000", "no such database") }],
+    ["takes no such role", [undefined, "no such role"], { loginAnswer: refusing("28000", "no such role") }],
+    ["is none", [undefined, "the database server sent a malformed message"], { loginAnswer: () => [header("R", 0)] }],
+    ["lets in", "logged in", {}],
+  ])("that %s", async (_, said, script) => {
+    const world = await World.create();
+    Object.assign(world.server, script);
+    expect(await judgement(world)).toEqual(said);
+    expect(world.server.connections.filter((connection) => !connection.isClosed)).toHaveLength(said === "logged in" ? 1 : 0);
+  });
+
+  it("is nothing where the client has left", async () => {
+    const world = await World.create();
+    world.server.loginAnswer = () => [];
+    const abort = new AbortController();
+    const judging = judgement(world, abort.signal);
+    abort.abort(new GatewayError("shutdown", "left"));
+    expect(await judging).toEqual([undefined, undefined]);
   });
 });
 
@@ -325,5 +379,48 @@ describe("an idle backend", () => {
     expect(world.pool.counts()).toEqual({ open: 0, idle: 0, waiting: 0 });
     await world.client();
     expect(world.server.connections).toHaveLength(2);
+  });
+
+  it("that has idled for long is asked by one Sync, and lent when it says no more than that it is ready", async () => {
+    const world = await World.create({ checkAfterMs: 30_000 });
+    const { client, backend } = await world.pair();
+    client.pipe.destroy();
+    await settle();
+    const before = backend.types;
+    world.clock.advance(30_000);
+    world.server.answer = (frame) => (frame.type === "S" ? [reply.parameter("TimeZone", "UTC"), reply.notice("n"), reply.ready()] : undefined);
+    await world.client();
+    expect(backend.types.slice(before.length)).toBe("S");
+    expect(world.server.connections).toHaveLength(1);
+    expect(world.pool.countsOf("main").vanished).toBe(0);
+  });
+
+  it.each<[string, (backend: FakeConnection) => Uint8Array[]]>([
+    ["says nothing", () => []],
+    ["is not at rest", () => [reply.ready("T")]],
+    ["says too much", () => [Buffer.concat([reply.ready(), reply.ready()])]],
+    [
+      "closes",
+      (backend) => {
+        backend.hangUp();
+        return [];
+      },
+    ],
+  ])("that %s when it is asked is not lent: the client gets another, within three seconds", async (_, spoil) => {
+    const world = await World.create({ checkAfterMs: 30_000 });
+    const { client, backend } = await world.pair();
+    client.pipe.destroy();
+    await settle();
+    world.clock.advance(30_000);
+    world.server.answer = (_frame, connection) => (connection === backend ? spoil(connection) : undefined);
+    const next = world.connect();
+    const entering = next.login(login);
+    while (!backend.types.includes("S")) await settle();
+    world.clock.advance(3000);
+    await entering;
+    await settle();
+    expect(next.types).toMatch(/Z$/);
+    expect(world.server.connections).toHaveLength(2);
+    expect(world.pool.countsOf("main")).toMatchObject({ open: 1, vanished: 1, closing: 0 });
   });
 });

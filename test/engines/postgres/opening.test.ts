@@ -245,6 +245,19 @@ describe("opening", () => {
     expect(burst[9]!.types).toMatch(/Z$/);
   });
 
+  it("sends nobody away for the many of another address that are logging in, an exempt one apart", async () => {
+    const world = await World.create({ maxUnauthenticated: 6, limits: { exempt: ["192.0.2.1"] } });
+    const slow = ["192.0.2.2", "2001:db8:1:2::1", "192.0.2.1"].map((address) => world.connect(address));
+    const many = Array.from({ length: 20 }, (_, i) => world.connect(`2001:db8::${i}`)); // one /64
+    await settle();
+    expect(slow.map((client) => client.isClosed)).toEqual([false, false, false]);
+    expect(many.map((client) => client.isClosed)).toEqual([...Array(17).fill(true), false, false, false]);
+    const exempt = Array.from({ length: 2 }, () => world.connect("192.0.2.1"));
+    await settle();
+    expect([...slow, ...exempt].map((client) => client.isClosed)).toEqual(Array(5).fill(false));
+    expect(many.filter((client) => !client.isClosed)).toHaveLength(1);
+  });
+
   it("answers a CancelRequest with nothing but the end of the connection", async () => {
     const world = await World.create();
     const client = world.connect();

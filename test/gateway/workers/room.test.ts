@@ -33,7 +33,7 @@ class ScriptedPool implements GrantedPool {
   countsOf() {
     const [idle, waiting] = [this.idle.length, this.waiting];
     const counts = { open: this.leased + idle, idle, leased: this.leased, closing: this.closing, waiting };
-    return { ...counts, waitingDatabases: Math.min(1, waiting), longestWaitMs: 0, refused: 0, evicted: 0 };
+    return { ...counts, waitingDatabases: Math.min(1, waiting), longestWaitMs: 0, refused: 0, evicted: 0, vanished: 0 };
   }
 
   longestIdleMs(): number | undefined {

@@ -117,6 +117,7 @@ export interface WorldOptions {
   readonly loginTimeoutMs?: number;
   readonly idleInTransactionTimeoutMs?: number;
   readonly maxUnauthenticated?: number;
+  readonly checkAfterMs?: number;
   readonly limits?: Partial<AddressLimits>;
   /** Clients may ask for TLS, and get it in name. */
   readonly offersTls?: boolean;
@@ -171,6 +172,7 @@ export class World {
       budget: options.budget ?? 10,
       connectWaitMs: options.connectWaitMs ?? 10_000,
       idleTimeoutMs: 1_800_000,
+      checkAfterMs: options.checkAfterMs ?? 0,
     });
     this.engine = createPostgresEngine({
       directory: this.directory,

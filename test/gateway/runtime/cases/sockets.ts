@@ -1,7 +1,8 @@
 /** Conformance: listening and dialling, over TCP and Unix sockets. */
 
 import assert from "node:assert/strict";
-import { mkdtemp, rm } from "node:fs/promises";
+import { existsSync } from "node:fs";
+import { mkdtemp, readFile, rm } from "node:fs/promises";
 import { createServer } from "node:net";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
@@ -12,12 +13,33 @@ export const socketCases: readonly Case[] = [
   { name: "listen: stopAccepting frees the port, connections live on", run: stopAccepting },
   { name: "listen: close destroys what was accepted, under TLS too", run: closeDestroys },
   { name: "listen: an IPv4 client of a dual-stack listener has an IPv4 address", run: foldsAddress },
+  { name: "listen and dial: both ends are probed after 45 s of silence", canRun: () => existsSync(kernelSockets), run: keepsAlive },
   { name: "dial: refused rejects with the code", run: refused },
   { name: "dial: an unknown name rejects", run: unknownName },
   { name: "dial: aborted before and during rejects with the reason", run: aborted },
   { name: "dial: a Unix socket carries bytes", run: unixSocket },
   { name: "dial: a missing Unix socket rejects with the code", run: missingUnixSocket },
 ];
+
+/** Where Linux lists TCP connections, with the timer that runs for each. */
+const kernelSockets = "/proc/net/tcp";
+
+async function keepsAlive(world: World): Promise<void> {
+  const [accepted, dialled] = await world.pair();
+  const timers: string[] = [];
+  for (const line of (await readFile(kernelSockets, "utf8")).split("\n")) {
+    // Number, local and remote address, state, queues, kind of timer (02 = keep-alive) : time until it fires in hundredths of a second.
+    const [, local = "", remote = "", state, , timer = ""] = line.trim().split(/\s+/);
+    const ports = [local, remote].map((address) => Number.parseInt(address.split(":")[1] ?? "", 16));
+    if (state === "01" && ports.includes(accepted.peer.port) && ports.includes(dialled.peer.port)) timers.push(timer);
+  }
+  assert.equal(timers.length, 2);
+  for (const timer of timers) {
+    const [kind, left = ""] = timer.split(":");
+    assert.equal(kind, "02");
+    assert.ok(Number.parseInt(left, 16) <= 4500, timer);
+  }
+}
 
 async function portInUse(world: World): Promise<void> {
   const listener = await world.listen(() => {});
