@@ -30,9 +30,52 @@ export interface RestoreResult {
   readonly warnings: readonly string[];
 }
 
+/** What pg_dump is told. */
+export interface ArchiveSource {
+  readonly database: PhysicalDatabase;
+  /** As pg_export_snapshot named it. */
+  readonly snapshot: string;
+  readonly schemas: readonly string[];
+  readonly extensions: readonly string[];
+  /** Settings of its session. */
+  readonly settings: Readonly<Record<string, string>>;
+}
+
+/** PostgreSQL's client programs; given by the runtime. */
+export interface ArchiveTools {
+  /** Major version of pg_dump. */
+  readonly version: number;
+  /** An archive in custom format, as slow as its reader. @throws {GatewayError}, {ArchiveBusyError} before the first byte */
+  dump(source: ArchiveSource, signal: AbortSignal): AsyncGenerator<Uint8Array, void, undefined>;
+}
+
+/** Somebody waits for a lock that excludes reading, and pg_dump behind them: to be tried again under another snapshot. */
+export class ArchiveBusyError extends Error {}
+
+export interface ArchiveRequest extends DumpRequest {
+  readonly tools: ArchiveTools;
+}
+
+/** Both are to be read to their end, the archive first. */
+export interface ArchiveDump {
+  readonly archive: AsyncIterable<Uint8Array>;
+  /** The file that describes it, see core/archive-parts.ts; what was in it is the generator's return value. */
+  contents(): AsyncGenerator<Uint8Array, DumpResult, undefined>;
+}
+
+export interface ArchiveFitness {
+  /** Major version of the database's server. */
+  readonly serverVersion: number;
+  /** Why its rows cannot be kept in an archive, a clause for people; undefined when they can. */
+  readonly problem: string | undefined;
+}
+
 export interface Dumper {
   /** The file's bytes, made as they are read; what was in it is the generator's return value. Reading stops with the signal's reason. */
   dump(request: DumpRequest): AsyncGenerator<Uint8Array, DumpResult, undefined>;
+  /** The same with the rows in an archive that pg_dump makes under one snapshot with our sums. `store` keeps both files. */
+  dumpArchive<T>(request: ArchiveRequest, store: (dump: ArchiveDump) => Promise<T>): Promise<T>;
+  inspectForArchive(database: PhysicalDatabase): Promise<ArchiveFitness>;
   /**
    * Makes `database` out of a backup: roles, schema by its statements, rows, sequences, large objects; then reads everything back and compares.
    * A database left by a try that failed is made anew. @throws {GatewayError} backup_unusable, query_failed, backend_unreachable
