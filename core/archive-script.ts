@@ -235,7 +235,7 @@ class ObjectReader {
 
   readWrite(tokens: readonly Token[]): ScriptPart | undefined {
     const found = match(tokens, ...callOf("lowrite", "$number", ",", "$text"));
-    if (!found || found[0] !== "0" || this.#oid === undefined || !/^\\x(?:[0-9a-f]{2})*$/.test(found[1] ?? "")) return undefined;
+    if (found?.[0] !== "0" || this.#oid === undefined || !/^\\x(?:[0-9a-f]{2})*$/.test(found[1] ?? "")) return undefined;
     const hex = found[1]!.slice(2);
     const part: ScriptPart = { type: "object data", oid: this.#oid, position: this.#position, hex };
     this.#position += hex.length / 2;

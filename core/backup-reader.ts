@@ -1,5 +1,13 @@
 /** Reads backups: from the uncompressed bytes of the file, cut anywhere, to its parts. Trusts nothing it reads. */
-import { type ArchivedTables, type BackupHeader, type BackupManifest, type BackupPart, type BackupSequence, type BackupTable, backupFormat } from "./backup-format.ts";
+import {
+  type ArchivedTables,
+  type BackupHeader,
+  type BackupManifest,
+  type BackupPart,
+  type BackupSequence,
+  type BackupTable,
+  backupFormat,
+} from "./backup-format.ts";
 import { ByteSource, damaged } from "./byte-source.ts";
 import { GatewayError } from "./errors.ts";
 import type { BlueprintVersion } from "./model.ts";

@@ -170,13 +170,10 @@ async function waited<T>(c: ApiContext, work: (signal: AbortSignal) => Promise<T
   return await work(AbortSignal.any([c.req.raw.signal, enough.signal])).finally(() => clearTimeout(timer));
 }
 
-const format = z
-  .enum(["auto", "own", "custom"], "must be auto, own or custom")
-  .optional()
-  .openapi({
-    description:
-      "own: a script for psql; custom: an archive of pg_dump, which has to be installed and as new as the server; auto: custom where it can be. Left out: as the setting backup.format says.",
-  });
+const format = z.enum(["auto", "own", "custom"], "must be auto, own or custom").optional().openapi({
+  description:
+    "own: a script for psql; custom: an archive of pg_dump, which has to be installed and as new as the server; auto: custom where it can be. Left out: as the setting backup.format says.",
+});
 
 const create = endpoint(
   { policy },

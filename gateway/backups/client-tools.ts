@@ -34,6 +34,8 @@ export interface ClientToolsDeps {
   readonly log: Log;
   /** Undefined: PATH, then where packages put them. */
   readonly folder: string | undefined;
+  /** How long pg_dump waits for a lock. */
+  readonly lockWaitMs?: number;
 }
 
 interface Found {
@@ -116,10 +118,10 @@ async function askVersion(program: string): Promise<number | undefined> {
  * Without grants: they name roles that are nowhere else, and a restore has them from the blueprint. Owners cannot be left out of an archive; pg_restore's
  * --no-owner does.
  */
-function dumpArguments(source: ArchiveSource): readonly string[] {
+function dumpArguments(source: ArchiveSource, lockWait: number): readonly string[] {
   return [
     ...["--format=custom", "--no-password", "--no-privileges", "--no-security-labels", "-b", "--encoding=UTF8"],
-    ...["--strict-names", `--lock-wait-timeout=${lockWaitMs}`, `--snapshot=${source.snapshot}`],
+    ...["--strict-names", `--lock-wait-timeout=${lockWait}`, `--snapshot=${source.snapshot}`],
     ...source.schemas.map((name) => `--schema=${asPattern(name)}`),
     ...source.extensions.map((name) => `--extension=${asPattern(name)}`),
   ];
@@ -135,7 +137,7 @@ async function* dump(deps: ClientToolsDeps, tools: Found, source: ArchiveSource,
   if (!target) throw new GatewayError("backend_unreachable", notReachable);
   const { env, remove } = await libpqEnvironment(target, source.database.name, source.settings);
   try {
-    yield* runProgram({ program: tools.dump, args: dumpArguments(source), env, signal });
+    yield* runProgram({ program: tools.dump, args: dumpArguments(source, deps.lockWaitMs ?? lockWaitMs), env, signal });
   } catch (error) {
     throw error instanceof ProgramFailure ? explainDump(deps.log, error) : error;
   } finally {
@@ -147,7 +149,8 @@ const notReachable = "database server is not reachable";
 
 /** By what pg_dump says in English, the server's words included. */
 const dumpFailures: readonly (readonly [RegExp, () => Error])[] = [
-  [/due to lock timeout|deadlock detected/, () => new ArchiveBusyError("pg_dump waited for a lock in vain")],
+  // Its own option for locks makes a statement_timeout.
+  [/due to (statement|lock) timeout|deadlock detected/, () => new ArchiveBusyError("pg_dump waited for a lock in vain")],
   [/No space left on device|could not write to file/, () => failed("query_failed", "the database server has no space left on its disk")],
   [/server version mismatch/, () => failed("conflict", "pg_dump refused the server, which is newer than it")],
   [/connection to server .*failed|server closed the connection|terminating connection|no connection to the server|could not receive data/, gone],
@@ -195,7 +198,8 @@ async function* decode(
   } catch (error) {
     if (!(error instanceof ProgramFailure)) throw error;
     deps.log.write("warn", "pg_restore failed", { ending: error.ending, said: ownWords(error.said) });
-    if (/^(SIG|E)/.test(error.ending)) throw new GatewayError("backup_unusable", `The backup cannot be read: pg_restore ${describeEnding(error.ending)}`);
+    if (/^(SIG|E)/.test(error.ending))
+      throw new GatewayError("backup_unusable", `The backup cannot be read: pg_restore ${describeEnding(error.ending)}`);
     throw damaged("pg_restore does not understand its archive");
   }
 }

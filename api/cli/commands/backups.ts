@@ -134,7 +134,10 @@ function addFiles(tenants: Command, session: CliSession): void {
     .argument("<tenant>")
     .argument("<backup>")
     .option("--file <path>", "where to; a name in this folder unless told")
-    .addHelpText("after", "\nRestore it anywhere:\n  $ gunzip -c wayne-bak_5f0c2a7d9e1b3c48.sql.gz | psql -X DATABASE\n  $ pg_restore --no-owner -d DATABASE wayne-bak_5f0c2a7d9e1b3c48.dump")
+    .addHelpText(
+      "after",
+      "\nRestore it anywhere:\n  $ gunzip -c wayne-bak_5f0c2a7d9e1b3c48.sql.gz | psql -X DATABASE\n  $ pg_restore --no-owner -d DATABASE wayne-bak_5f0c2a7d9e1b3c48.dump",
+    )
     .action(async (tenant: string, backup: string, options: { file?: string }) => {
       const client = await session.client();
       const param = { id: segment(tenant), backup_id: segment(backup) };

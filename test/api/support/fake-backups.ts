@@ -24,7 +24,7 @@ export class FakeBackups implements Backups {
     sizeBytes: file.length,
     sha256: "00",
     storage: "directory",
-  format: "own",
+    format: "own",
     error: undefined,
     createdAt: at,
     snapshotAt: at,

@@ -16,6 +16,7 @@ import { createBackups, createStorages, type RunningBackups } from "../../../gat
 import type { ClientTools } from "../../../gateway/backups/client-tools.ts";
 import type { BackupConfig } from "../../../gateway/backups/deps.ts";
 import type { Storages } from "../../../gateway/backups/storage.ts";
+import type { TestPostgresOptions } from "../../support/postgres.ts";
 import { type Instance, makeProject, makeTenant, useWorld } from "../control/world.ts";
 
 export const none = new AbortController().signal;
@@ -52,8 +53,8 @@ export interface BackupInstance {
   kill(): Promise<void>;
 }
 
-export function useBackupWorld() {
-  const world = useWorld();
+export function useBackupWorld(server: TestPostgresOptions = {}) {
+  const world = useWorld(server);
   let directory = "";
   let running: RunningBackups[] = [];
   beforeEach(async () => {
