@@ -172,7 +172,7 @@ export function tableName(table: Pick<BackupTable, "schema" | "name">): string {
 }
 
 /** Columns by name; none at all for a table without columns that are stored. */
-export function columnList(table: BackupTable): string {
+export function columnList(table: { readonly columns: readonly Pick<BackupColumn, "name">[] }): string {
   return table.columns.length === 0 ? "" : ` (${table.columns.map((column) => quoteIdentifier(column.name)).join(", ")})`;
 }
 

@@ -1,5 +1,5 @@
 /** What backups ask of an engine: a database as bytes under one snapshot, and a new database out of such bytes. */
-import type { BackupHeader, BackupManifest, BackupPart } from "./backup-format.ts";
+import type { ArchivedTables, BackupHeader, BackupManifest, BackupPart } from "./backup-format.ts";
 import type { BlueprintVersion, PhysicalDatabase } from "./model.ts";
 
 /** SHA-256 piece by piece; given by the runtime. */
@@ -22,6 +22,10 @@ export interface DumpRequest {
 export interface DumpResult {
   readonly header: BackupHeader;
   readonly manifest: BackupManifest;
+}
+
+export interface ArchiveResult extends DumpResult {
+  readonly archived: ArchivedTables;
 }
 
 export interface RestoreResult {
@@ -60,7 +64,7 @@ export interface ArchiveRequest extends DumpRequest {
 export interface ArchiveDump {
   readonly archive: AsyncIterable<Uint8Array>;
   /** The file that describes it, see core/archive-parts.ts; what was in it is the generator's return value. */
-  contents(): AsyncGenerator<Uint8Array, DumpResult, undefined>;
+  contents(): AsyncGenerator<Uint8Array, ArchiveResult, undefined>;
 }
 
 export interface ArchiveFitness {

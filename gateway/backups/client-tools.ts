@@ -135,7 +135,9 @@ function asPattern(name: string): string {
 async function* dump(deps: ClientToolsDeps, tools: Found, source: ArchiveSource, signal: AbortSignal): AsyncGenerator<Uint8Array, void, undefined> {
   const target = await deps.clusters.get(source.database.clusterId);
   if (!target) throw new GatewayError("backend_unreachable", notReachable);
-  const { env, remove } = await libpqEnvironment(target, source.database.name, source.settings);
+  const { env, remove } = await libpqEnvironment(target, source.database.name, source.settings).catch((cause: unknown) => {
+    throw new GatewayError("backend_unreachable", notReachable, { cause });
+  });
   try {
     yield* runProgram({ program: tools.dump, args: dumpArguments(source, deps.lockWaitMs ?? lockWaitMs), env, signal });
   } catch (error) {

@@ -1,11 +1,12 @@
 /** One backup: asked for, and made. */
 import type { Backup, BackupFormat, WantedFormat } from "../../core/backups.ts";
-import type { ArchiveRequest, DumpRequest, DumpResult } from "../../core/dumper.ts";
+import type { ArchiveRequest, ArchiveResult, DumpRequest, DumpResult } from "../../core/dumper.ts";
 import { GatewayError } from "../../core/errors.ts";
 import type { Tenant, TenantDatabase } from "../../core/model.ts";
 import { nowDate } from "../control/context.ts";
 import { findTenant, stateConflict } from "../control/tenant-rows.ts";
 import { loadVersions } from "../control/versions.ts";
+import { checkArchive } from "./check-archive.ts";
 import { gzip } from "./compress.ts";
 import { type BackupDeps, explainFailure } from "./deps.ts";
 import { chooseFormat, contentsKey, removeFiles, storageKey } from "./formats.ts";
@@ -134,13 +135,15 @@ async function storeOwn(deps: BackupDeps, row: KnownBackup, request: DumpRequest
 /** The archive first: what describes it is known when all of it was read. */
 async function storeArchive(deps: BackupDeps, row: KnownBackup, request: ArchiveRequest): Promise<Partial<KnownBackup>> {
   return await deps.dumper.dumpArchive(request, async ({ archive, contents }) => {
-    const file = await writeSummed(deps, row.storage_key, archive);
-    let result: DumpResult | undefined;
+    const check = checkArchive(archive, deps.tools, request.tools.version, request.signal);
+    const file = await writeSummed(deps, row.storage_key, check.archive);
+    let result: ArchiveResult | undefined;
     const described = keepResult(contents(), (value) => {
       result = value;
     });
     const beside = await writeSummed(deps, contentsKey(row.storage_key), gzip(described));
     if (!result) throw new Error("the dump has no end");
+    await check.compare(result);
     return { ...describe(result), size_bytes: file.bytes, sha256: file.sha256, contents_sha256: beside.sha256 };
   });
 }

@@ -1,6 +1,5 @@
 /** A program's output as a stream, as slow as its reader: started, fed, watched and ended with node:child_process, which all three runtimes have. */
 import { spawn } from "node:child_process";
-import { once } from "node:events";
 
 export interface ProgramCall {
   readonly program: string;
@@ -81,6 +80,17 @@ function nameOf(program: string): string {
   return program.slice(program.lastIndexOf("/") + 1);
 }
 
+/** Or is gone. */
+function hasRoom(stdin: NodeJS.WritableStream): Promise<void> {
+  return new Promise((done) => {
+    const over = () => {
+      for (const event of ["drain", "close"]) stdin.off(event, over);
+      done();
+    };
+    for (const event of ["drain", "close"]) stdin.on(event, over);
+  });
+}
+
 /** The input is read on when the program has gone, so that whoever sums it up sees all of it. @returns what the input failed with */
 async function feed(
   input: AsyncIterable<Uint8Array>,
@@ -99,7 +109,7 @@ async function feed(
     for await (const chunk of input) {
       if (left.aborted) return undefined;
       if (isGone || stdin.write(chunk)) continue;
-      await Promise.race(["drain", "close"].map((event) => once(stdin, event))).catch(() => undefined);
+      await hasRoom(stdin);
     }
     if (!isGone) stdin.end();
     return undefined;

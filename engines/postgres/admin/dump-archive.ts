@@ -16,7 +16,7 @@ import {
   largeObjectContents,
   largeObjectList,
 } from "../../../core/backup-format.ts";
-import { ArchiveBusyError, type ArchiveDump, type ArchiveFitness, type ArchiveRequest, type DumpResult } from "../../../core/dumper.ts";
+import { ArchiveBusyError, type ArchiveDump, type ArchiveFitness, type ArchiveRequest, type ArchiveResult } from "../../../core/dumper.ts";
 import { GatewayError } from "../../../core/errors.ts";
 import type { PhysicalDatabase } from "../../../core/model.ts";
 import type { SqlConnection } from "../../../core/sql.ts";
@@ -38,7 +38,7 @@ import { asSqlError, toGatewayError } from "./sql-errors.ts";
 /** Times pg_dump is started, when others' locks are in its way. */
 const archiveTries = 5;
 
-type Counted = DumpResult["manifest"]["tables"][number];
+type Counted = ArchiveResult["manifest"]["tables"][number];
 
 const encoder = new TextEncoder();
 
@@ -174,7 +174,7 @@ interface Described {
 }
 
 /** Read under the snapshot, but sequences, which know none and are never behind it. */
-async function* describe(described: Described, counts: readonly Counted[]): AsyncGenerator<Uint8Array, DumpResult, undefined> {
+async function* describe(described: Described, counts: readonly Counted[]): AsyncGenerator<Uint8Array, ArchiveResult, undefined> {
   const { context, connection, request, tables } = described;
   const header = await readHeader(connection, request);
   yield encoder.encode(formatContentsStart(header));
@@ -193,7 +193,7 @@ async function* describe(described: Described, counts: readonly Counted[]): Asyn
   await connection.query("COMMIT");
   const manifest = { tables: counts, sequences: sequences.length, objects };
   yield encoder.encode(formatManifest(manifest));
-  return { header, manifest };
+  return { header, manifest, archived };
 }
 
 /** Partitions by a hash of an enum: rows would go by values' numbers, which are others in another database, so pg_dump writes them elsewhere. */

@@ -2,7 +2,7 @@
 import { appendFile, readFile, writeFile } from "node:fs/promises";
 import { join } from "node:path";
 import { describe, expect, test } from "vitest";
-import type { ArchiveTools } from "../../../core/dumper.ts";
+import type { ArchiveSource, ArchiveTools } from "../../../core/dumper.ts";
 import { silentLog } from "../../../core/log.ts";
 import { type ClientTools, createClientTools } from "../../../gateway/backups/client-tools.ts";
 import { findDebianPostgres, missingDebianPostgres } from "../../support/debian-postgres.ts";
@@ -54,6 +54,7 @@ describe.skipIf(!debian)(`backups as archives${debian ? "" : ` (${missingDebianP
     const instance = await start({ tools: { ...real, decode } });
     const { projectId, names } = await makeShop(instance);
     const backup = await backUp(instance, projectId);
+    decoded = 0; // once while it was made
     const archive = join(directory(), `${projectId}/wayne/${backup.id}.dump`);
     for (const path of [archive, `${archive}.contents.gz`]) {
       const before = await readFile(path);
@@ -80,14 +81,40 @@ describe.skipIf(!debian)(`backups as archives${debian ? "" : ` (${missingDebianP
     expect(refusal).toMatchObject({ kind: "conflict", message: expect.stringContaining(`needs pg_dump ${version} or newer`) });
     expect(refusal.message).toMatch(new RegExp(`the newest pg_dump found is ${version - 1}.*postgresql-client-${version}.*backup.client_tools_dir`));
     expect(await backUp(await start({ tools: installed(), config: { format: "own" } }), projectId)).toMatchObject({ format: "own" });
-    // What was made elsewhere with newer programs is not read by older ones.
-    const newer = await start({ tools: { ...installed(), forServer: async () => ({ ...(await installed().forServer(version))!, version: 99 }) } });
+    // What was made elsewhere cannot be read where nothing is installed.
+    const made = await backUp(await start({ tools: installed() }), projectId, "custom");
     await instance.kill();
-    const made = await backUp(newer, projectId, "custom");
-    expect(await rollBack(newer, projectId, made.id)).toMatchObject({
-      state: "failed",
-      error: expect.stringContaining("Install the client programs of PostgreSQL 99"),
+    const bare = await start({ tools: createClientTools({ clusters: new Map(), log: silentLog, folder: "/nowhere" }) });
+    const restored = refusalOf(bare.backups.restoreAsTenant(projectId, "wayne", made.id, { newTenantId: "again", upgrade: false }));
+    expect(await restored).toMatchObject({
+      kind: "backup_unusable",
+      message: expect.stringContaining(`made with pg_dump ${version}. Install the client programs`),
     });
+  });
+
+  test("are read back while they are made: one that lacks a table, or cannot be read, is none", async () => {
+    const real = installed();
+    let alter: (source: ArchiveSource) => ArchiveSource | undefined = () => undefined;
+    const tools: ClientTools = {
+      ...real,
+      async forServer(version) {
+        const found = await real.forServer(version);
+        const dump: ArchiveTools["dump"] = async function* (source, signal) {
+          const altered = alter(source);
+          if (altered) yield* found!.dump(altered, signal);
+          else for (let i = 0; i < 100; i++) yield Buffer.alloc(64 * 1024, "PGDMP");
+        };
+        return { version: found!.version, dump };
+      },
+    };
+    const instance = await start({ tools });
+    const { projectId } = await makeShop(instance);
+    expect(await backUp(instance, projectId)).toMatchObject({ state: "failed", error: expect.stringContaining("does not understand its archive") });
+    alter = (source) => ({ ...source, schemas: ["tdb"] });
+    expect(await backUp(instance, projectId)).toMatchObject({ state: "failed", error: expect.stringContaining("did not keep table") });
+    expect(await files()).toEqual([]);
+    alter = (source) => source;
+    expect(await backUp(instance, projectId)).toMatchObject({ state: "ready" });
   });
 
   test("a backup that breaks off leaves nothing, and one that a stop breaks off is made by whoever comes next", async () => {
