@@ -91,6 +91,7 @@ exec ${debian?.binDir}/pg_dump "$@"
       { user, password, database: "myapp_workspace" },
       "CREATE TABLE accounts (id serial PRIMARY KEY, name text NOT NULL, extra text)",
       "CREATE VIEW names AS SELECT name FROM accounts",
+      "CREATE TABLE notes (id int)",
     );
     expect(made.stderr).toBe("");
     const tenant = await ask("POST", "/tenants", { tenant_id: "wayne", databases: [{ blueprint: "myapp" }] });
@@ -113,7 +114,7 @@ exec ${debian?.binDir}/pg_dump "$@"
     const { gateway, api, ask, look, wayne } = shop;
     const env = { TDB_API_URL: gateway.credentials.api_url, TDB_API_KEY: gateway.credentials.api_key, HOME: gateway.dataDir };
     const made = JSON.parse((await tdb("node", ["--json", "tenants", "backup", "wayne"], env)).stdout);
-    expect(made).toMatchObject({ status: "ready", format: "custom", version: 2, tables: 1, rows, error: null });
+    expect(made).toMatchObject({ status: "ready", format: "custom", version: 3, tables: 2, rows, error: null });
     expect((await ask("GET", "/tenants/wayne/backups")).body.backups).toMatchObject([{ id: made.id, format: "custom" }]);
     const before = await look(wayne);
 
@@ -196,6 +197,7 @@ exec ${debian?.binDir}/pg_dump "$@"
       const twin = (await shop.ask("POST", `/tenants/wayne/backups/${made.id}/restore`, { tenant_id: "twin" })).body;
       expect(twin.warnings).toEqual([]);
       expect(await shop.look(parseTarget(twin.databases[0].connection_string))).toBe(await shop.look(shop.wayne));
+      expect(await backUp(shop, { format: "own" })).toMatchObject({ status: "ready", format: "own", tables: 2, rows });
     };
     await Promise.all([makeAndRestore("deno"), makeAndRestore("bun")]);
   }, 90_000);
