@@ -183,7 +183,6 @@ function ownWords(said: string): string {
 function describeEnding(ending: string): string {
   if (/^SIG/.test(ending)) return `was ended by signal ${ending}`;
   if (/^[0-9]+$/.test(ending)) return `ended with exit code ${ending}; the gateway's log says more`;
-  if (ending === "EACCES") return "could not be started: its folder must be open to every user of the machine";
   return `could not be started (${ending})`;
 }
 
@@ -196,7 +195,14 @@ async function* decode(
 ): AsyncGenerator<Uint8Array, void, undefined> {
   const args = ["--format=custom", "--data-only", "--no-owner", "--no-privileges", "--no-comments", "--no-security-labels", "--file=-"];
   try {
-    yield* runProgram({ program: tools.restore, args, env: { ...bareEnvironment(), HOME: "/" }, user: await lesserUser(), input: archive, signal });
+    yield* runProgram({
+      program: tools.restore,
+      args,
+      env: { ...bareEnvironment(), HOME: "/" },
+      user: await lesserUser(deps.log, tools.restore),
+      input: archive,
+      signal,
+    });
   } catch (error) {
     if (!(error instanceof ProgramFailure)) throw error;
     deps.log.write("warn", "pg_restore failed", { ending: error.ending, said: ownWords(error.said) });
@@ -206,7 +212,16 @@ async function* decode(
   }
 }
 
-async function lesserUser(): Promise<OsUser | undefined> {
+/** Not where it could not run there: in a folder of root's own, or in a container that may not change users. */
+async function lesserUser(log: Log, program: string): Promise<OsUser | undefined> {
   if (process.getuid?.() !== 0) return undefined;
-  return await findOsUser("nobody");
+  const user = await findOsUser("nobody");
+  if (!user) return undefined;
+  try {
+    await run(program, ["--version"], { ...user, env: bareEnvironment(), cwd: "/", timeout: 10_000 });
+    return user;
+  } catch (error) {
+    log.write("warn", "pg_restore runs as root, since it cannot as nobody", { reason: (error as NodeJS.ErrnoException).code });
+    return undefined;
+  }
 }

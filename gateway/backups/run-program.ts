@@ -29,6 +29,12 @@ export class ProgramFailure extends Error {
 
 const saidBytes = 8 * 1024;
 
+/** None outlives this process, if it ends by itself. */
+const running = new Set<() => void>();
+process.once("exit", () => {
+  for (const kill of running) kill();
+});
+
 /** Leaving early, or an abort, kills it. @throws {ProgramFailure}, the input's own error, or the signal's reason */
 export async function* runProgram(call: ProgramCall): AsyncGenerator<Uint8Array, void, undefined> {
   call.signal.throwIfAborted();
@@ -50,7 +56,7 @@ export async function* runProgram(call: ProgramCall): AsyncGenerator<Uint8Array,
   });
   const kill = () => void child.kill("SIGKILL");
   call.signal.addEventListener("abort", kill, { once: true });
-  process.once("exit", kill);
+  running.add(kill);
   const left = new AbortController();
   const feeding = call.input && child.stdin ? feed(call.input, child.stdin, left.signal, kill) : Promise.resolve(undefined);
   try {
@@ -70,7 +76,7 @@ export async function* runProgram(call: ProgramCall): AsyncGenerator<Uint8Array,
     left.abort();
     kill();
     call.signal.removeEventListener("abort", kill);
-    process.off("exit", kill);
+    running.delete(kill);
     await ended;
     await feeding;
   }
