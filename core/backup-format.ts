@@ -26,8 +26,8 @@ export interface BackupColumn {
   readonly type: string;
 }
 
-/** What the rows of a data section are: a table's, the list of large objects, or their pages. */
-export type BackupTableKind = "table" | "large objects" | "large object pages";
+/** What the rows of a data section are: a table's, the list of large objects, their pages as the server keeps them, or pieces of what they hold. */
+export type BackupTableKind = "table" | "large objects" | "large object pages" | "large object contents";
 
 export interface BackupTable {
   readonly kind: BackupTableKind;
@@ -54,6 +54,16 @@ export interface BackupSequence {
   readonly isCalled: boolean;
 }
 
+/** What of a backup is in an archive of pg_dump beside the file that describes it. */
+export interface ArchivedTables {
+  /** Major version of the pg_dump that made the archive: an older pg_restore does not read it. */
+  readonly toolVersion: number;
+  /** Each is in the archive once. */
+  readonly tables: readonly BackupTable[];
+  /** Extensions' own tables, whose rows pg_dump keeps and a restore leaves to the extension. */
+  readonly extensionTables: readonly Pick<BackupTable, "schema" | "name">[];
+}
+
 /** The last line: without it the file is cut short. */
 export interface BackupManifest {
   readonly tables: readonly (Pick<BackupTable, "kind" | "schema" | "name"> & BackupCount)[];
@@ -67,6 +77,7 @@ export type BackupPart =
   | { readonly type: "version"; readonly version: BlueprintVersion }
   /** `data` is to be read to its end before the next part is asked for. */
   | { readonly type: "table"; readonly table: BackupTable; readonly data: AsyncIterable<Uint8Array> }
+  | { readonly type: "archived"; readonly archived: ArchivedTables }
   | { readonly type: "sequences"; readonly sequences: readonly BackupSequence[] }
   /** Materialized views that held data, in order of creation. */
   | { readonly type: "views"; readonly views: readonly { readonly schema: string; readonly name: string }[] }
@@ -83,6 +94,15 @@ SET client_encoding = 'UTF8';
 SET session_replication_role = replica;
 SET check_function_bodies = off;
 `;
+}
+
+/** The file beside an archive: this one's markers, with what only the restore needs. No script. */
+export function formatContentsStart(header: BackupHeader): string {
+  return `-- What the archive of the same name holds, for restores by Tenantry; pg_restore does not need it.\n--:header ${JSON.stringify(header)}\n`;
+}
+
+export function formatArchived(archived: ArchivedTables): string {
+  return `--:archived ${JSON.stringify(archived)}\n`;
 }
 
 /** What was skipped is a version without text: nothing is run for it, by psql either. */
@@ -122,15 +142,20 @@ export const largeObjectPages: BackupTable = {
   ],
 };
 
+/** The same by content: pg_dump reads objects and not their pages, so that a hole comes back as zeros. */
+export const largeObjectContents: BackupTable = { ...largeObjectPages, kind: "large object contents" };
+
 /** Before and after the data of large objects, which come through temporary tables. */
 export function createLargeObjectTable(table: BackupTable): string {
   const columns = table.columns.map((column) => `${quoteIdentifier(column.name)} ${column.type}`).join(", ");
   return `CREATE TEMPORARY TABLE ${quoteIdentifier(table.name)} (${columns});\n`;
 }
-export const loadLargeObjects: Record<"large objects" | "large object pages", string> = {
+const writePages =
+  "SELECT pg_catalog.count(pg_catalog.lo_put(oid, position, data)::pg_catalog.text) FROM (SELECT * FROM pg_temp.tdb_large_object_pages ORDER BY oid, position) AS pages;\n";
+export const loadLargeObjects: Record<Exclude<BackupTableKind, "table">, string> = {
   "large objects": "SELECT pg_catalog.count(pg_catalog.lo_create(oid)) FROM pg_temp.tdb_large_objects;\n",
-  "large object pages":
-    "SELECT pg_catalog.count(pg_catalog.lo_put(oid, position, data)::pg_catalog.text) FROM (SELECT * FROM pg_temp.tdb_large_object_pages ORDER BY oid, position) AS pages;\n",
+  "large object pages": writePages,
+  "large object contents": writePages,
 };
 
 export function formatTableStart(table: BackupTable): string {
@@ -147,7 +172,7 @@ export function tableName(table: Pick<BackupTable, "schema" | "name">): string {
 }
 
 /** Columns by name; none at all for a table without columns that are stored. */
-export function columnList(table: BackupTable): string {
+export function columnList(table: { readonly columns: readonly Pick<BackupColumn, "name">[] }): string {
   return table.columns.length === 0 ? "" : ` (${table.columns.map((column) => quoteIdentifier(column.name)).join(", ")})`;
 }
 

@@ -1,6 +1,10 @@
 /** Backups of tenants' databases as the management API sees them: made, kept, put back. */
 import type { Listing, NewTenant, Page } from "./control-plane.ts";
 
+/** `own`: a script for psql. `custom`: an archive of pg_dump, for pg_restore. `auto`: custom where it can be made. */
+export type BackupFormat = "own" | "custom";
+export type WantedFormat = BackupFormat | "auto";
+
 export interface Backup {
   /** `bak_` + hex. */
   readonly id: string;
@@ -16,6 +20,8 @@ export interface Backup {
   readonly sizeBytes: number | undefined;
   readonly sha256: string | undefined;
   readonly storage: "directory" | "s3";
+  /** Undefined until it is begun. */
+  readonly format: BackupFormat | undefined;
   readonly error: string | undefined;
   readonly createdAt: number;
   /** Everything committed before is in it. */
@@ -68,7 +74,8 @@ export interface RollbackRequest {
  * What is started goes on without the caller; `wait…` resolve at its end, or with its present state when the signal aborts.
  */
 export interface Backups {
-  createBackup(projectId: string, tenantId: string): Promise<Backup>;
+  /** `format` left out: as configured. @throws {GatewayError} conflict where custom is wanted and cannot be made. */
+  createBackup(projectId: string, tenantId: string, format?: WantedFormat): Promise<Backup>;
   listBackups(projectId: string, tenantId: string, page: Page): Promise<Listing<Backup>>;
   getBackup(projectId: string, tenantId: string, backupId: string): Promise<Backup>;
   waitForBackup(projectId: string, tenantId: string, backupId: string, signal: AbortSignal): Promise<Backup>;

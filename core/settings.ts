@@ -285,6 +285,19 @@ export const settings = {
     reload: false,
     help: "Directory backups are kept in. Default: backups in the data directory. Instances of one installation share it, or use a bucket.",
   },
+  "backup.format": {
+    type: "enum",
+    values: ["auto", "own", "custom"],
+    default: "auto",
+    reload: true,
+    help: "What backups are kept as: own (a script for psql), custom (an archive of pg_dump, for pg_restore), auto: custom where this machine has a pg_dump that is new enough for the server.",
+  },
+  "backup.client_tools_dir": {
+    type: "path",
+    default: undefined,
+    reload: false,
+    help: "Folder of pg_dump and pg_restore. Default: PATH, then /usr/lib/postgresql/*/bin and /usr/pgsql-*/bin.",
+  },
   "backup.s3_url": {
     type: "url",
     schemes: ["https", "http"],

@@ -118,6 +118,8 @@ class PgDialer implements PooledDialer {
       port: target.port,
       ssl: target.socketDir === undefined ? (target.ssl ?? false) : false,
       application_name: "tenantry",
+      // A backup's snapshot may have nothing to say for long, and what is between must not forget it.
+      ...(target.socketDir === undefined && { keepAlive: true, keepAliveInitialDelayMillis: 60_000 }),
       connectionTimeoutMillis: this.#options.connectTimeoutMs ?? 10_000,
     });
     // A connection lost while idle: the next query on it fails and says so.

@@ -144,7 +144,7 @@ async function assemble(options: StartOptions, cleanup: Cleanup): Promise<Gatewa
   );
   cleanup.add("re-keying", () => rekeying.stop());
   await rekeying.start();
-  const backups = openBackups(config, inForce, { dataDir, context: control.context, dialer, secrets, log, clock });
+  const backups = openBackups(config, inForce, { dataDir, context: control.context, dialer, clusters: clusters.targets, secrets, log, clock });
   backups.start();
   cleanup.add("backups", () => backups.stop());
   const imports = createImports({

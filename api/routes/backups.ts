@@ -37,6 +37,10 @@ const BackupShape = z
     size_bytes: count.openapi({ description: "Of the file, compressed." }),
     sha256: z.string().nullable().openapi({ description: "Of the file." }),
     storage: z.enum(["directory", "s3"]),
+    format: z
+      .enum(["own", "custom"])
+      .nullable()
+      .openapi({ description: "own: a script for psql; custom: an archive of pg_dump, for pg_restore; null until it is begun." }),
     error: z.string().nullable(),
     created_at: Time,
     snapshot_at: MaybeTime.openapi({ description: "Everything committed before is in it." }),
@@ -55,6 +59,7 @@ const BackupShape = z
       size_bytes: 20_481,
       sha256: "9f86d081884c7d659a2feaa0c55ad015a3bf4f1b2b0b822cd15d6c15b0f00a08",
       storage: "directory",
+      format: "own",
       error: null,
       created_at: "2026-01-15T03:00:00.000Z",
       snapshot_at: "2026-01-15T03:00:00.120Z",
@@ -121,6 +126,7 @@ function presentBackup(backup: Backup) {
     size_bytes: backup.sizeBytes ?? null,
     sha256: backup.sha256 ?? null,
     storage: backup.storage,
+    format: backup.format ?? null,
     error: backup.error ?? null,
     created_at: isoTime(backup.createdAt),
     snapshot_at: maybeTime(backup.snapshotAt),
@@ -164,6 +170,11 @@ async function waited<T>(c: ApiContext, work: (signal: AbortSignal) => Promise<T
   return await work(AbortSignal.any([c.req.raw.signal, enough.signal])).finally(() => clearTimeout(timer));
 }
 
+const format = z.enum(["auto", "own", "custom"], "must be auto, own or custom").optional().openapi({
+  description:
+    "own: a script for psql; custom: an archive of pg_dump, which has to be installed and as new as the server; auto: custom where it can be. Left out: as the setting backup.format says.",
+});
+
 const create = endpoint(
   { policy },
   {
@@ -174,14 +185,15 @@ const create = endpoint(
     description: "202 when it was started; 200 with `wait: true` once it has ended. Whether it went well is in `status` and `error`.",
     request: {
       params: TenantParams,
-      body: { content: { "application/json": { schema: z.strictObject({ wait }).openapi("NewBackup") } } },
+      body: { content: { "application/json": { schema: z.strictObject({ wait, format }).openapi("NewBackup") } } },
     },
     responses: { 200: answer(200, "Ended", BackupShape.shape), 202: answer(202, "Started", BackupShape.shape) },
   },
   async (c) => {
     const { backups, projectId, tenantId } = reach(c);
-    const started = await backups.createBackup(projectId, tenantId);
-    if (!c.req.valid("json").wait) return accepted(c, presentBackup(started));
+    const { wait: waits, format: wanted } = c.req.valid("json");
+    const started = await backups.createBackup(projectId, tenantId, wanted);
+    if (!waits) return accepted(c, presentBackup(started));
     const ended = await waited(c, (signal) => backups.waitForBackup(projectId, tenantId, started.id, signal));
     return ended.finishedAt === undefined ? accepted(c, presentBackup(ended)) : ok(c, presentBackup(ended));
   },
@@ -244,18 +256,27 @@ const download = endpoint(
     method: "get",
     path: "/tenants/{id}/backups/{backup_id}/download",
     tags,
-    summary: "A backup's file: a script for psql, compressed with gzip",
-    description: "`gunzip -c FILE | psql -X DATABASE` restores it anywhere. `X-Content-SHA256` is the file's checksum.",
+    summary: "A backup's file: a script for psql, compressed with gzip, or an archive of pg_dump",
+    description:
+      "`gunzip -c FILE | psql -X DATABASE` restores the one anywhere, `pg_restore --no-owner -d DATABASE FILE` the other (`.dump`). " +
+      "`X-Content-SHA256` is the file's checksum.",
     request: { params: BackupParams },
     responses: {
-      200: { description: "The file", content: { "application/gzip": { schema: z.string().openapi({ format: "binary" }) } } },
+      200: {
+        description: "The file",
+        content: {
+          "application/gzip": { schema: z.string().openapi({ format: "binary" }) },
+          "application/octet-stream": { schema: z.string().openapi({ format: "binary" }) },
+        },
+      },
     },
   },
   async (c) => {
     const { backups, projectId, tenantId } = reach(c);
     const { backup, data } = await backups.readBackupFile(projectId, tenantId, idOf(c, "Backup"));
-    c.header("Content-Type", "application/gzip");
-    c.header("Content-Disposition", `attachment; filename="${tenantId}-${backup.id}.sql.gz"`);
+    const [type, suffix] = backup.format === "custom" ? (["application/octet-stream", "dump"] as const) : (["application/gzip", "sql.gz"] as const);
+    c.header("Content-Type", type);
+    c.header("Content-Disposition", `attachment; filename="${tenantId}-${backup.id}.${suffix}"`);
     if (backup.sizeBytes !== undefined) c.header("Content-Length", String(backup.sizeBytes));
     if (backup.sha256 !== undefined) c.header("X-Content-SHA256", backup.sha256);
     return c.body(toStream(data)) as never;

@@ -3,7 +3,7 @@ import { chown, writeFile } from "node:fs/promises";
 import { createServer } from "node:net";
 import { join } from "node:path";
 import pg from "pg";
-import { findBinaries } from "../../gateway/embedded/binaries.ts";
+import { findBinaries, type ServerBinaries } from "../../gateway/embedded/binaries.ts";
 import { makePrivateDir } from "../../gateway/embedded/directories.ts";
 import type { OsUser } from "../../gateway/embedded/process.ts";
 import { writeCertificate } from "./certificates.ts";
@@ -25,14 +25,14 @@ const superuser = "postgres";
 const password = "bench-superuser";
 export const maxConnections = 3000;
 
-/** `dir` must be searchable by `user`. */
-export async function startPostgres(dir: string, user: OsUser | undefined): Promise<PostgresServer> {
-  const binaries = await findBinaries(undefined);
+/** `dir` must be searchable by `user`; `binDir` is for other programs than the embedded ones. */
+export async function startPostgres(dir: string, user: OsUser | undefined, binDir?: string): Promise<PostgresServer> {
+  const binaries = await findBinaries(binDir);
   const dataDir = join(dir, "postgres");
   const socketDir = join(dir, "socket");
   await makePrivateDir(socketDir, user);
   await makePrivateDir(dataDir, user);
-  await initialise(binaries.initdb, dir, dataDir, user);
+  await initialise(binaries, dir, dataDir, user);
   const port = await freePort();
   const { certFile, keyFile } = await writeCertificate(dir, user);
   const settings = {
@@ -81,12 +81,12 @@ function describe(child: Child, port: number, socketDir: string): PostgresServer
   };
 }
 
-async function initialise(initdb: string, dir: string, dataDir: string, user: OsUser | undefined): Promise<void> {
+async function initialise({ initdb, majorVersion }: ServerBinaries, dir: string, dataDir: string, user: OsUser | undefined): Promise<void> {
   const passwordFile = join(dir, "initdb.password");
   await writeFile(passwordFile, `${password}\n`, { mode: 0o600 });
   if (user) await chown(passwordFile, user.uid, user.gid);
   const flags = ["-D", dataDir, "-U", superuser, `--pwfile=${passwordFile}`, "--auth=scram-sha-256", "--encoding=UTF8", "--no-instructions"];
-  const locale = ["--locale=C", "--locale-provider=builtin", "--builtin-locale=C.UTF-8"];
+  const locale = ["--locale=C", ...(majorVersion >= 17 ? ["--locale-provider=builtin", "--builtin-locale=C.UTF-8"] : [])];
   await runProgram(initdb, [...flags, ...locale], { user, env: { LC_ALL: "C", PATH: process.env.PATH } });
 }
 

@@ -4,6 +4,7 @@ import type { Dumper, StreamHash } from "../../core/dumper.ts";
 import { GatewayError } from "../../core/errors.ts";
 import type { ControlContext } from "../control/context.ts";
 import { translateStoreError } from "../store/store-errors.ts";
+import type { ClientTools } from "./client-tools.ts";
 import type { BackupConfig, BackupDeps } from "./deps.ts";
 import { createDirectoryStorage } from "./directory-storage.ts";
 import { createBackup } from "./make-backup.ts";
@@ -23,6 +24,7 @@ export interface BackupsOptions {
   readonly context: ControlContext;
   readonly dumper: Dumper;
   readonly storages: Storages;
+  readonly tools: ClientTools;
   readonly config: () => BackupConfig;
   makeHash(): StreamHash;
 }

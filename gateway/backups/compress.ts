@@ -1,7 +1,7 @@
 /** Gzip in both directions over async iterables, in the runtime's own threads. */
 import { pipeline } from "node:stream/promises";
 import { constants, createGunzip, createGzip } from "node:zlib";
-import { damaged } from "../../core/backup-reader.ts";
+import { damaged } from "../../core/byte-source.ts";
 
 const chunkSize = 64 * 1024;
 

@@ -1,7 +1,9 @@
 /** What every part of the backups is given. */
+import type { WantedFormat } from "../../core/backups.ts";
 import type { Dumper, StreamHash } from "../../core/dumper.ts";
 import { GatewayError } from "../../core/errors.ts";
 import type { ControlContext } from "../control/context.ts";
+import type { ClientTools } from "./client-tools.ts";
 import { StorageError } from "./directory-storage.ts";
 import type { Storages } from "./storage.ts";
 
@@ -12,12 +14,15 @@ export interface BackupConfig {
   readonly keepReplacedMs: number;
   /** How long new sessions of a tenant wait while its database is replaced. */
   readonly connectWaitMs: number;
+  /** What new backups are kept as, unless they are asked for otherwise. */
+  readonly format: WantedFormat;
 }
 
 export interface BackupDeps {
   readonly context: ControlContext;
   readonly dumper: Dumper;
   readonly storages: Storages;
+  readonly tools: ClientTools;
   readonly config: () => BackupConfig;
   makeHash(): StreamHash;
   /** Aborted when this instance stops: what it is at work on is left to the next one. */

@@ -1,14 +1,17 @@
 /** One backup: asked for, and made. */
-import type { Backup } from "../../core/backups.ts";
-import type { DumpResult } from "../../core/dumper.ts";
+import type { Backup, BackupFormat, WantedFormat } from "../../core/backups.ts";
+import type { ArchiveRequest, ArchiveResult, DumpRequest, DumpResult } from "../../core/dumper.ts";
 import { GatewayError } from "../../core/errors.ts";
 import type { Tenant, TenantDatabase } from "../../core/model.ts";
 import { nowDate } from "../control/context.ts";
 import { findTenant, stateConflict } from "../control/tenant-rows.ts";
 import { loadVersions } from "../control/versions.ts";
+import { checkArchive } from "./check-archive.ts";
 import { gzip } from "./compress.ts";
 import { type BackupDeps, explainFailure } from "./deps.ts";
+import { chooseFormat, contentsKey, removeFiles, storageKey } from "./formats.ts";
 import { type KnownBackup, toBackup } from "./rows.ts";
+import type { BackupStorage } from "./storage.ts";
 
 type DumpedDatabase = TenantDatabase & { readonly database: NonNullable<TenantDatabase["database"]> };
 
@@ -20,15 +23,13 @@ export function dumpedDatabase(tenant: Tenant): DumpedDatabase {
   throw new GatewayError("bad_request", `Tenant '${tenant.id}' has no PostgreSQL database; only those are backed up here`);
 }
 
-export function storageKey(projectId: string, tenantId: string, id: string): string {
-  return `${projectId}/${tenantId}/${id}.sql.gz`;
-}
-
-export async function createBackup(deps: BackupDeps, projectId: string, tenantId: string): Promise<Backup> {
+export async function createBackup(deps: BackupDeps, projectId: string, tenantId: string, format?: WantedFormat): Promise<Backup> {
   const { context } = deps;
   const tenant = await findTenant(context.store.db, projectId, tenantId);
   if (tenant.state !== "ready" && tenant.state !== "suspended") throw stateConflict(tenantId, tenant.state);
-  const { workspaceId, blueprint } = dumpedDatabase(tenant);
+  const { database, workspaceId, blueprint } = dumpedDatabase(tenant);
+  // Told to whoever asks, not only to whoever looks at what became of it.
+  if ((format ?? deps.config().format) === "custom") await chooseFormat(deps, database, "custom");
   const id = `bak_${context.secrets.randomHex(8)}`;
   const row = await context.store.db
     .insertInto("backups")
@@ -42,7 +43,8 @@ export async function createBackup(deps: BackupDeps, projectId: string, tenantId
       trigger: "manual",
       state: "queued",
       storage: deps.storages.current.kind,
-      storage_key: storageKey(projectId, tenantId, id),
+      storage_key: storageKey(projectId, tenantId, id, "own"),
+      wanted_format: format ?? null,
       created_at: nowDate(context),
     })
     .returningAll()
@@ -52,20 +54,60 @@ export async function createBackup(deps: BackupDeps, projectId: string, tenantId
 }
 
 /** A backup this instance has claimed. Failures end in its row; what a stop breaks off is queued again. */
-export async function makeBackup(deps: BackupDeps, row: KnownBackup): Promise<void> {
-  const storage = deps.storages.find(row.storage) ?? deps.storages.current;
+export async function makeBackup(deps: BackupDeps, claimed: KnownBackup): Promise<void> {
+  let row = claimed;
   try {
-    const made = await store(deps, row);
-    if (!(await finish(deps, row.id, { state: "ready", error: null, ...made }))) await storage.remove(row.storage_key);
+    const { database, workspaceId } = await findSource(deps, claimed);
+    const chosen = await chooseFormat(deps, database, claimed.wanted_format ?? deps.config().format);
+    row = await recordPlace(deps, claimed, chosen.format);
+    const request = {
+      database,
+      project: row.project_id,
+      tenant: row.tenant_id,
+      blueprint: row.blueprint,
+      loadVersions: (upTo: number) => loadVersions(deps.context.store.db, workspaceId, upTo),
+      signal: deps.stopping,
+    };
+    const made = chosen.format === "own" ? await storeOwn(deps, row, request) : await storeArchive(deps, row, { ...request, tools: chosen.tools });
+    if (!(await finish(deps, row.id, { state: "ready", error: null, ...made }))) await removeFiles(storageOf(deps, row), row.storage_key);
   } catch (error) {
-    await storage
-      .remove(row.storage_key)
-      .catch((failure: unknown) =>
-        deps.context.log.write("warn", "unfinished backup not removed; tried again when it is deleted", { id: row.id, reason: String(failure) }),
-      );
+    if (row !== claimed) await discardFiles(deps, row);
     if (deps.stopping.aborted) await finish(deps, row.id, { state: "queued" });
     else await finish(deps, row.id, { state: "failed", error: explainFailure(deps, "backup", row.id, error) });
   }
+}
+
+async function discardFiles(deps: BackupDeps, row: KnownBackup): Promise<void> {
+  try {
+    await removeFiles(storageOf(deps, row), row.storage_key);
+  } catch (error) {
+    const reason = String(error);
+    deps.context.log.write("warn", "unfinished backup not removed; tried again when it is deleted", { id: row.id, reason });
+  }
+}
+
+async function findSource(deps: BackupDeps, row: KnownBackup): Promise<DumpedDatabase> {
+  const tenant = await findTenant(deps.context.store.db, row.project_id, row.tenant_id);
+  if (tenant.createdAt !== row.tenant_created_at.getTime()) throw new GatewayError("not_found", `Tenant not found: ${row.tenant_id}`);
+  if (tenant.state !== "ready" && tenant.state !== "suspended") throw stateConflict(tenant.id, tenant.state);
+  return dumpedDatabase(tenant);
+}
+
+function storageOf(deps: BackupDeps, row: KnownBackup): BackupStorage {
+  return deps.storages.find(row.storage) ?? deps.storages.current;
+}
+
+/** Written down before the first byte, so that whoever takes over knows what to clear away. @throws Error when this instance has lost its claim */
+async function recordPlace(deps: BackupDeps, row: KnownBackup, format: BackupFormat): Promise<KnownBackup> {
+  const { store, claims } = deps.context;
+  return await store.db
+    .updateTable("backups")
+    .set({ format, storage: deps.storages.current.kind, storage_key: storageKey(row.project_id, row.tenant_id, row.id, format) })
+    .where("id", "=", row.id)
+    .where("state", "=", "running")
+    .where("claimed_by", "=", claims.key)
+    .returningAll()
+    .executeTakeFirstOrThrow();
 }
 
 async function finish(deps: BackupDeps, id: string, columns: Partial<KnownBackup>): Promise<boolean> {
@@ -80,45 +122,50 @@ async function finish(deps: BackupDeps, id: string, columns: Partial<KnownBackup
   return done.numUpdatedRows === 1n;
 }
 
-async function store(deps: BackupDeps, row: KnownBackup): Promise<Partial<KnownBackup>> {
-  const { context } = deps;
-  const tenant = await findTenant(context.store.db, row.project_id, row.tenant_id);
-  if (tenant.createdAt !== row.tenant_created_at.getTime()) throw new GatewayError("not_found", `Tenant not found: ${row.tenant_id}`);
-  if (tenant.state !== "ready" && tenant.state !== "suspended") throw stateConflict(tenant.id, tenant.state);
-  const { database, workspaceId } = dumpedDatabase(tenant);
+async function storeOwn(deps: BackupDeps, row: KnownBackup, request: DumpRequest): Promise<Partial<KnownBackup>> {
   let result: DumpResult | undefined;
-  const dumped = deps.dumper.dump({
-    database,
-    project: row.project_id,
-    tenant: row.tenant_id,
-    blueprint: row.blueprint,
-    loadVersions: (upTo) => loadVersions(context.store.db, workspaceId, upTo),
-    signal: deps.stopping,
+  const dumped = keepResult(deps.dumper.dump(request), (value) => {
+    result = value;
   });
+  const file = await writeSummed(deps, row.storage_key, gzip(dumped));
+  if (!result) throw new Error("the dump has no end");
+  return { ...describe(result), size_bytes: file.bytes, sha256: file.sha256 };
+}
+
+/** The archive first: what describes it is known when all of it was read. */
+async function storeArchive(deps: BackupDeps, row: KnownBackup, request: ArchiveRequest): Promise<Partial<KnownBackup>> {
+  return await deps.dumper.dumpArchive(request, async ({ archive, contents }) => {
+    const check = checkArchive(archive, deps.tools, request.tools.version, request.signal);
+    const file = await writeSummed(deps, row.storage_key, check.archive);
+    let result: ArchiveResult | undefined;
+    const described = keepResult(contents(), (value) => {
+      result = value;
+    });
+    const beside = await writeSummed(deps, contentsKey(row.storage_key), gzip(described));
+    if (!result) throw new Error("the dump has no end");
+    await check.compare(result);
+    return { ...describe(result), size_bytes: file.bytes, sha256: file.sha256, contents_sha256: beside.sha256 };
+  });
+}
+
+async function writeSummed(deps: BackupDeps, key: string, data: AsyncIterable<Uint8Array>): Promise<{ bytes: number; sha256: string }> {
   const hash = deps.makeHash();
   let bytes = 0;
-  const compressed = watch(
-    gzip(
-      keepResult(dumped, (value) => {
-        result = value;
-      }),
-    ),
-    (chunk) => {
-      hash.update(chunk);
-      bytes += chunk.length;
-    },
-  );
-  await deps.storages.current.write(row.storage_key, compressed);
-  if (!result) throw new Error("the dump has no end");
-  const tables = result.manifest.tables.filter((table) => table.kind === "table");
+  const summed = watch(data, (chunk) => {
+    hash.update(chunk);
+    bytes += chunk.length;
+  });
+  await deps.storages.current.write(key, summed);
+  return { bytes, sha256: hash.digest() };
+}
+
+function describe({ header, manifest }: DumpResult): Partial<KnownBackup> {
+  const tables = manifest.tables.filter((table) => table.kind === "table");
   return {
-    version: result.header.version,
+    version: header.version,
     tables: tables.length,
     rows: tables.reduce((sum, table) => sum + table.rows, 0),
-    size_bytes: bytes,
-    sha256: hash.digest(),
-    snapshot_at: new Date(result.header.snapshotAt),
-    storage: deps.storages.current.kind,
+    snapshot_at: new Date(header.snapshotAt),
   };
 }
 

@@ -8,14 +8,17 @@ import type { SqlDialer } from "../../core/sql.ts";
 import { createPostgresDumper } from "../../engines/postgres/admin/dumper.ts";
 import type { ControlContext } from "../control/context.ts";
 import { makeStreamHash } from "../runtime/crypto.ts";
+import type { ClusterTargets } from "../sql-dialer.ts";
 import { StartupError } from "../startup-error.ts";
 import { createBackups, createStorages, type RunningBackups } from "./backups.ts";
+import { createClientTools } from "./client-tools.ts";
 import type { S3Config } from "./storage.ts";
 
 export interface OpenBackupsDeps {
   readonly dataDir: string;
   readonly context: ControlContext;
   readonly dialer: SqlDialer;
+  readonly clusters: ClusterTargets;
   readonly secrets: Secrets;
   readonly log: Log;
   readonly clock: Clock;
@@ -23,16 +26,18 @@ export interface OpenBackupsDeps {
 
 /** Not yet started. @throws {StartupError} when a bucket is configured by half. */
 export function openBackups(config: Config, inForce: () => Config, deps: OpenBackupsDeps): RunningBackups {
-  const { dataDir, context, dialer, secrets, log, clock } = deps;
+  const { dataDir, context, dialer, clusters, secrets, log, clock } = deps;
   const directory = resolve(config["backup.directory"] ?? `${dataDir}/backups`);
   return createBackups({
     context,
     dumper: createPostgresDumper({ dialer, secrets, log, clock, makeHash: makeStreamHash }),
+    tools: createClientTools({ clusters, log, folder: config["backup.client_tools_dir"] }),
     storages: createStorages({ directory, s3: readBucket(config) }, log),
     config: () => ({
       concurrency: inForce()["backup.concurrency"],
       keepReplacedMs: inForce()["backup.keep_replaced_h"] * 3_600_000,
       connectWaitMs: inForce().connect_wait_ms,
+      format: inForce()["backup.format"],
     }),
     makeHash: makeStreamHash,
   });

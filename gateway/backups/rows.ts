@@ -25,6 +25,7 @@ export function toBackup(row: KnownBackup): Backup {
     sizeBytes: row.size_bytes ?? undefined,
     sha256: row.sha256 ?? undefined,
     storage: row.storage,
+    format: row.format ?? undefined,
     error: row.error ?? undefined,
     createdAt: toMs(row.created_at),
     snapshotAt: toMs(row.snapshot_at),

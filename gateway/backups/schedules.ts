@@ -9,7 +9,7 @@ import { findBlueprint } from "../control/workspace-rows.ts";
 import type { BackupScheduleRow } from "../store/backup-tables.ts";
 import { toMs } from "../store/rows.ts";
 import type { BackupDeps } from "./deps.ts";
-import { storageKey } from "./make-backup.ts";
+import { storageKey } from "./formats.ts";
 
 /** Two runs of a schedule are this far apart at least. */
 const leastIntervalMs = 300_000;
@@ -124,7 +124,7 @@ export async function queueDue(deps: BackupDeps): Promise<void> {
             trigger: "schedule",
             state: "queued",
             storage: deps.storages.current.kind,
-            storage_key: storageKey(tenant.project_id, tenant.id, id),
+            storage_key: storageKey(tenant.project_id, tenant.id, id, "own"),
             created_at: now,
           })
           .execute();

@@ -3,6 +3,7 @@ import { sql } from "kysely";
 import { nowDate } from "../control/context.ts";
 import { markDatabasesDeleting } from "../control/physical.ts";
 import type { BackupDeps } from "./deps.ts";
+import { removeFiles } from "./formats.ts";
 import { makeBackup } from "./make-backup.ts";
 import { recoverRollback, runRollback } from "./rollbacks.ts";
 import type { KnownBackup, KnownRollback } from "./rows.ts";
@@ -147,7 +148,8 @@ export class Worker {
         .executeTakeFirst();
     };
     await this.#takeOver(ids, claim, async (row) => {
-      await this.#deps.storages.find(row.storage)?.remove(row.storage_key);
+      const storage = this.#deps.storages.find(row.storage);
+      if (storage) await removeFiles(storage, row.storage_key);
       const isHopeless = row.attempts >= maxAttempts;
       const failed = {
         state: "failed",
@@ -206,7 +208,7 @@ export class Worker {
       // Kept somewhere that is not configured any more: it cannot be reached, and the row is of no use without it.
       const storage = this.#deps.storages.find(row.storage);
       if (!storage) this.#deps.context.log.write("warn", "file of a deleted backup left behind", { storage: row.storage, key: row.storage_key });
-      await storage?.remove(row.storage_key);
+      else await removeFiles(storage, row.storage_key);
       await store.db.deleteFrom("backups").where("id", "=", row.id).execute();
     }
   }

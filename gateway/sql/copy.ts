@@ -6,7 +6,14 @@ import copyStreams from "pg-copy-streams";
 const bufferBytes = 256 * 1024;
 
 export async function* copyOut(client: pg.Client, text: string): AsyncGenerator<Uint8Array, void, undefined> {
-  const stream = client.query(copyStreams.to(text, { highWaterMark: bufferBytes }));
+  const copy = copyStreams.to(text, { highWaterMark: bufferBytes });
+  const submit = copy.submit.bind(copy);
+  copy.submit = (connection) => {
+    submit(connection);
+    // It pauses the socket, to read by 'readable'. On Deno a socket that is paused does not read for those either; on the others this does nothing.
+    client.connection.stream.resume();
+  };
+  const stream = client.query(copy);
   let ended = false;
   try {
     for await (const chunk of stream) yield chunk as Uint8Array;

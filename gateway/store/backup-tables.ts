@@ -18,6 +18,12 @@ export interface BackupRow {
   attempts: Generated<number>;
   storage: "directory" | "s3";
   storage_key: string;
+  /** Null until it is decided, when the backup is begun. */
+  format: Generated<Nullable<"own" | "custom">>;
+  /** What was asked for; null: as configured when it is begun. */
+  wanted_format: Generated<Nullable<"auto" | "own" | "custom">>;
+  /** Of the file beside an archive. */
+  contents_sha256: Generated<Nullable<string>>;
   version: Generated<Nullable<number>>;
   tables: Generated<Nullable<number>>;
   rows: Generated<Nullable<number>>;
@@ -135,4 +141,13 @@ alter table tenantry.databases add constraint databases_kind_check
 alter table tenantry.databases add column drop_after timestamptz;
 create index databases_drop_after on tenantry.databases (drop_after) where drop_after is not null;
 alter table tenantry.tenant_databases add column held boolean not null default false;
+`;
+
+/** Backups made until then are in the own format. */
+export const backupFormatsSql = `
+alter table tenantry.backups
+  add column format text default 'own' check (format in ('own', 'custom')),
+  add column wanted_format text check (wanted_format in ('auto', 'own', 'custom')),
+  add column contents_sha256 text;
+alter table tenantry.backups alter column format drop default;
 `;

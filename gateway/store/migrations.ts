@@ -1,6 +1,6 @@
 /** Numbered, forward-only changes of the store's schema. A released migration is never edited; the next one is added below it. */
 
-import { backupTablesSql } from "./backup-tables.ts";
+import { backupFormatsSql, backupTablesSql } from "./backup-tables.ts";
 import { canaryBaselineSql, deploymentOptionsSql } from "./deployment-tables.ts";
 import { idempotencyTable } from "./idempotency-sql.ts";
 import { importTables } from "./import-tables.ts";
@@ -235,4 +235,5 @@ export const migrations: readonly Migration[] = [
   { version: 11, name: "answers between instances", sql: instanceAnswersTable },
   { version: 12, name: "client certificates", sql: "alter table tenantry.projects add column client_certificates text" },
   { version: 13, name: "clusters added over the API", sql: "alter table tenantry.clusters add column connection text" },
+  { version: 14, name: "formats of backups", sql: backupFormatsSql },
 ];

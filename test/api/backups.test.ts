@@ -21,6 +21,25 @@ describe("backups", () => {
     expect(waited.body).toMatchObject({ http_status: 200, id: "bak_0001", status: "ready", rows: 10, snapshot_at: "2026-01-15T03:00:00.000Z" });
   });
 
+  it("are made in the format that is asked for, and downloaded under its name", async () => {
+    const { app, send, key, backups } = await make();
+    for (const format of ["own", "custom", "auto"]) await send("POST", "/tenants/wayne/backup", { key, body: { format } });
+    await send("POST", "/tenants/wayne/backup", { key });
+    expect(backups.formats).toEqual(["own", "custom", "auto", undefined]);
+    for (const format of ["tar", 1, ""]) {
+      const { body } = await send("POST", "/tenants/wayne/backup", { key, body: { format } });
+      expect(body).toMatchObject({ http_status: 400, issues: [{ path: "format", message: "must be auto, own or custom" }] });
+    }
+    Object.assign(backups.backup, { format: "custom" });
+    expect((await send("GET", "/tenants/wayne/backups/bak_0001", { key })).body).toMatchObject({ format: "custom" });
+    const headers = { authorization: `Bearer ${key}` };
+    const response = await app.request("/tenants/wayne/backups/bak_0001/download", { headers }, { remoteAddress: "192.0.2.1" });
+    expect(Object.fromEntries(response.headers)).toMatchObject({
+      "content-type": "application/octet-stream",
+      "content-disposition": 'attachment; filename="wayne-bak_0001.dump"',
+    });
+  });
+
   it("are listed in pages, looked at, deleted, and downloaded as a file", async () => {
     const { app, send, key, backups } = await make();
     const listed = await send("GET", "/tenants/wayne/backups?limit=5", { key });

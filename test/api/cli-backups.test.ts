@@ -16,6 +16,13 @@ describe("tdb tenants backup", () => {
     expect((await cli.run(["tenants", "backup-delete", "wayne", "bak_0001"])).out).toContain("deleted");
   });
 
+  it("asks for a format", async () => {
+    const cli = await makeCli();
+    await cli.run(["tenants", "backup", "wayne", "--format", "custom"]);
+    expect(cli.world.backups.formats).toEqual(["custom"]);
+    expect((await cli.run(["tenants", "backup", "wayne", "--format", "tar"])).err).toContain("Allowed choices are auto, own, custom");
+  });
+
   it("saves a file only its owner can read, and none whose checksum is wrong", async () => {
     const cli = await makeCli();
     const file = join(cli.home, "b.sql.gz");

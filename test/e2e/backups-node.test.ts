@@ -4,6 +4,7 @@ import { readdir } from "node:fs/promises";
 import { join } from "node:path";
 import pg from "pg";
 import { afterAll, beforeAll, describe, expect, it } from "vitest";
+import { findDebianPostgres, missingDebianPostgres } from "../support/debian-postgres.ts";
 import { type Api, makeApi } from "./support/api.ts";
 import { connect, psql } from "./support/clients.ts";
 import { type Fleet, makeFleet } from "./support/fleet.ts";
@@ -110,7 +111,7 @@ describe("rollback under clients", () => {
 
   it("works from the command line, and its file is a script that psql restores anywhere", async () => {
     const env = { TDB_API_URL: gateway.credentials.api_url, TDB_API_KEY: gateway.credentials.api_key, HOME: gateway.dataDir };
-    const made = await tdb("node", ["--json", "tenants", "backup", "wayne"], env);
+    const made = await tdb("node", ["--json", "tenants", "backup", "wayne", "--format", "own"], env);
     expect(made).toMatchObject({ code: 0, stderr: "" });
     const { id } = JSON.parse(made.stdout);
     const file = join(gateway.dataDir, "../wayne.sql.gz");
@@ -139,6 +140,21 @@ describe("rollback under clients", () => {
     await superuser.end();
   }, 120_000);
 });
+
+const debian = findDebianPostgres();
+const isOlder = debian !== undefined && debian.version < 18;
+describe.skipIf(!isOlder)(
+  `a pg_dump older than the server${isOlder ? "" : ` (${debian ? "the one installed is as new" : missingDebianPostgres})`}`,
+  () => {
+    it("makes no archives: own format unless they are asked for, and then a refusal that says what to install", async () => {
+      expect(await backUp()).toMatchObject({ format: "own" });
+      expect(await api("POST", "/tenants/wayne/backup", { format: "custom" })).toMatchObject({
+        status: 409,
+        body: { error: expect.stringMatching(/needs pg_dump 18 or newer, as the database server is PostgreSQL 18; the newest pg_dump found is \d+/) },
+      });
+    }, 60_000);
+  },
+);
 
 describe(`a gateway killed ${kills} times`, () => {
   it(

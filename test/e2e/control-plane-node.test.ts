@@ -216,7 +216,7 @@ describe("answers that come piece by piece", () => {
 describe("backups", () => {
   it("are listed, downloaded, restored as another tenant, deleted; a tenant is cloned", async () => {
     await inTenant("wayne", "INSERT INTO accounts (name) VALUES ('kept in the backup')");
-    const made = await ask("POST", "/tenants/wayne/backup", { wait: true });
+    const made = await ask("POST", "/tenants/wayne/backup", { wait: true, format: "own" });
     await inTenant("wayne", "INSERT INTO accounts (name) VALUES ('made later')");
     expect((await ask("GET", "/tenants/wayne/backups")).backups).toMatchObject([{ id: made.id, status: "ready", trigger: "manual" }]);
     expect(await ask("GET", `/tenants/wayne/backups/${made.id}`)).toMatchObject({ id: made.id, sha256: expect.stringMatching(/^[0-9a-f]{64}$/) });

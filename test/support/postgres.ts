@@ -40,11 +40,16 @@ export interface TestPostgres {
   stop(): Promise<void>;
 }
 
+export interface TestPostgresOptions {
+  /** Folder of `initdb` and `postgres`; default: the npm package's. */
+  readonly binDir?: string | undefined;
+}
+
 /** For global set-ups and scripts; test files use `useTestPostgres`. About 1.5 s. */
-export async function startTestPostgres(): Promise<TestPostgres> {
+export async function startTestPostgres({ binDir }: TestPostgresOptions = {}): Promise<TestPostgres> {
   const dataDir = await mkdtemp(join(tmpdir(), "tdb-test-"));
   const password = randomBytes(16).toString("hex");
-  const server = await startEmbedded({ dataDir, superuserPassword: password, log: silentLog, durable: false, maxConnections: 200 });
+  const server = await startEmbedded({ dataDir, superuserPassword: password, log: silentLog, durable: false, maxConnections: 200, binDir });
   const clusterId = "cluster_test";
   const secrets = testSecrets();
   const dialer = createSqlDialer({ clusters: new Map([[clusterId, server.connection]]), secrets });
@@ -63,10 +68,10 @@ export async function startTestPostgres(): Promise<TestPostgres> {
 }
 
 /** Starts a server before the file's tests and stops it after them. Use the returned function inside hooks and tests only. */
-export function useTestPostgres(): () => TestPostgres {
+export function useTestPostgres(options: TestPostgresOptions = {}): () => TestPostgres {
   let running: TestPostgres | undefined;
   beforeAll(async () => {
-    running = await startTestPostgres();
+    running = await startTestPostgres(options);
   });
   afterAll(async () => {
     await running?.stop();

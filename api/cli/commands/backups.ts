@@ -1,5 +1,5 @@
 /** tdb tenants backup|backups|rollback|clone … and tdb workspaces backup-schedule. */
-import type { Command } from "commander";
+import { type Command, Option } from "commander";
 import { segment } from "../../client.ts";
 import { saveDownload } from "../download.ts";
 import { CommandFailure, UsageError } from "../errors.ts";
@@ -9,6 +9,8 @@ import { addPaging, type PagingOptions, pageQuery, wholeNumber } from "./options
 
 const pollMs = 500;
 
+type Format = "auto" | "own" | "custom";
+
 interface BackupAnswer {
   readonly id: string;
   readonly tenant_id: string;
@@ -17,6 +19,7 @@ interface BackupAnswer {
   readonly tables: number | null;
   readonly rows: number | null;
   readonly size_bytes: number | null;
+  readonly format: string | null;
   readonly error: string | null;
   readonly snapshot_at: string | null;
 }
@@ -34,6 +37,7 @@ const backupView: View<BackupAnswer> = {
         : ([
             ["as of", answer.snapshot_at],
             ["holds", `${answer.tables} tables, ${answer.rows} rows, at version ${answer.version}`],
+            ["format", answer.format],
             ["bytes", answer.size_bytes],
           ] as const)),
     ]),
@@ -77,11 +81,19 @@ function addBackups(tenants: Command, session: CliSession): void {
     .command("backup")
     .description("Back up a tenant's database as it is now, and wait until it is done")
     .argument("<tenant>")
+    .addOption(
+      new Option("--format <format>", "own: a script for psql; custom: an archive for pg_restore; auto: custom where it can be made").choices([
+        "auto",
+        "own",
+        "custom",
+      ] satisfies Format[]),
+    )
     .option("--no-wait", "return at once")
-    .addHelpText("after", "\nExample:\n  $ tdb tenants backup wayne")
-    .action(async (id: string, options: { wait: boolean }) => {
+    .addHelpText("after", "\nThe format is what backup.format says unless told.\n\nExample:\n  $ tdb tenants backup wayne")
+    .action(async (id: string, options: { wait: boolean; format?: Format }) => {
       const param = { id: segment(id) };
-      let backup = await session.ask<BackupAnswer>((client) => client.tenants[":id"].backup.$post({ param, json: {} }));
+      const json = options.format === undefined ? {} : { format: options.format };
+      let backup = await session.ask<BackupAnswer>((client) => client.tenants[":id"].backup.$post({ param, json }));
       while (options.wait && (backup.status === "queued" || backup.status === "running")) {
         await session.host.sleep(pollMs);
         const own = { ...param, backup_id: backup.id };
@@ -98,8 +110,18 @@ function addBackups(tenants: Command, session: CliSession): void {
         quiet: (answer) => answer.backups.map((row) => row.id).join("\n"),
         human: (answer) =>
           formatTable(
-            ["BACKUP", "AS OF", "MADE BY", "STATUS", "VERSION", "ROWS", "BYTES", "ERROR"],
-            answer.backups.map((row) => [row.id, row.snapshot_at, row.trigger, row.status, row.version, row.rows, row.size_bytes, row.error]),
+            ["BACKUP", "AS OF", "MADE BY", "STATUS", "VERSION", "ROWS", "FORMAT", "BYTES", "ERROR"],
+            answer.backups.map((row) => [
+              row.id,
+              row.snapshot_at,
+              row.trigger,
+              row.status,
+              row.version,
+              row.rows,
+              row.format,
+              row.size_bytes,
+              row.error,
+            ]),
           ),
       }),
     );
@@ -108,11 +130,14 @@ function addBackups(tenants: Command, session: CliSession): void {
 function addFiles(tenants: Command, session: CliSession): void {
   tenants
     .command("backup-download")
-    .description("Save a backup's file, a script for psql compressed with gzip")
+    .description("Save a backup's file: a script for psql compressed with gzip, or an archive for pg_restore")
     .argument("<tenant>")
     .argument("<backup>")
     .option("--file <path>", "where to; a name in this folder unless told")
-    .addHelpText("after", "\nRestore it anywhere:\n  $ gunzip -c wayne-bak_5f0c2a7d9e1b3c48.sql.gz | psql -X DATABASE")
+    .addHelpText(
+      "after",
+      "\nRestore it anywhere:\n  $ gunzip -c wayne-bak_5f0c2a7d9e1b3c48.sql.gz | psql -X DATABASE\n  $ pg_restore --no-owner -d DATABASE wayne-bak_5f0c2a7d9e1b3c48.dump",
+    )
     .action(async (tenant: string, backup: string, options: { file?: string }) => {
       const client = await session.client();
       const param = { id: segment(tenant), backup_id: segment(backup) };

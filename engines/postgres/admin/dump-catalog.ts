@@ -45,6 +45,15 @@ export async function listTables(connection: SqlConnection): Promise<readonly Ba
   }));
 }
 
+/** Tables of extensions whose rows pg_dump keeps, since the extension says that users write them. */
+export async function listExtensionTables(connection: SqlConnection): Promise<readonly { schema: string; name: string }[]> {
+  const { rows } = await connection.query(
+    `SELECT DISTINCT n.nspname AS schema, c.relname AS name FROM pg_extension x CROSS JOIN unnest(x.extconfig) AS t (oid)
+       JOIN pg_class c ON c.oid = t.oid JOIN pg_namespace n ON n.oid = c.relnamespace WHERE c.relkind = 'r' ORDER BY 1, 2`,
+  );
+  return rows.map((row) => ({ schema: String(row.schema), name: String(row.name) }));
+}
+
 const sequencesSql = `
 SELECT n.nspname AS schema, c.relname AS name FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace
  WHERE c.relkind = 'S' AND ${isUsers("c")} ORDER BY 1, 2`;

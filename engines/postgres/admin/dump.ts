@@ -80,7 +80,7 @@ async function* dumpSnapshot(
  * Locks first, snapshot afterwards: LOCK TABLE takes none, so no table can have been rewritten between the two and look empty. A table made or
  * dropped meanwhile starts it over. @returns the tables of the snapshot; the transaction is left open
  */
-async function takeSnapshot(context: DumpContext, connection: SqlConnection, signal: AbortSignal): Promise<readonly BackupTable[]> {
+export async function takeSnapshot(context: DumpContext, connection: SqlConnection, signal: AbortSignal): Promise<readonly BackupTable[]> {
   for (let tries = 1; ; tries++) {
     signal.throwIfAborted();
     const wanted = await listTables(connection);
@@ -101,7 +101,7 @@ async function takeSnapshot(context: DumpContext, connection: SqlConnection, sig
   }
 }
 
-async function readHeader(connection: SqlConnection, request: DumpRequest): Promise<BackupHeader> {
+export async function readHeader(connection: SqlConnection, request: DumpRequest): Promise<BackupHeader> {
   const { rows } = await connection.query(
     "SELECT (SELECT version FROM tdb.applied) AS version, (extract(epoch FROM now()) * 1000)::bigint::text AS at, current_setting('server_version') AS server",
   );
@@ -111,16 +111,19 @@ async function readHeader(connection: SqlConnection, request: DumpRequest): Prom
   return { format: backupFormat, project, tenant, blueprint, version: Number(row.version ?? 0), snapshotAt, serverVersion: String(row.server) };
 }
 
-interface Source {
+export interface Source {
   readonly table: BackupTable;
   /** What COPY … TO reads. */
   readonly query: string;
 }
 
+export async function hasLargeObjects(connection: SqlConnection): Promise<boolean> {
+  return (await connection.query("SELECT FROM pg_largeobject_metadata LIMIT 1")).rowCount > 0;
+}
+
 async function listSources(connection: SqlConnection, tables: readonly BackupTable[], database: string): Promise<readonly Source[]> {
   const sources = tables.map((table): Source => ({ table, query: tableSource(table) }));
-  const { rowCount } = await connection.query("SELECT FROM pg_largeobject_metadata LIMIT 1");
-  if (rowCount > 0) {
+  if (await hasLargeObjects(connection)) {
     sources.push({ table: largeObjectList, query: largeObjectsQuery(database) }, { table: largeObjectPages, query: largeObjectPagesQuery });
   }
   return sources;
@@ -146,7 +149,14 @@ export function largeObjectsQuery(database: string): string {
 export const largeObjectPagesQuery =
   "(SELECT loid, pageno::bigint * (current_setting('block_size')::bigint / 4), data FROM pg_largeobject ORDER BY loid, pageno)";
 
-async function* copyTable(
+/** Objects by what they hold: pages without the zeros at their end, and each object's length, so that a hole and zeros are the same. */
+export const largeObjectContentsQuery = `(SELECT loid, pageno::bigint * (current_setting('block_size')::bigint / 4), rtrim(data, decode('00', 'hex')) FROM pg_largeobject
+   WHERE length(rtrim(data, decode('00', 'hex'))) > 0
+  UNION ALL
+  SELECT loid, max(pageno::bigint * (current_setting('block_size')::bigint / 4) + length(data)), NULL FROM pg_largeobject GROUP BY loid)`;
+
+/** A table's rows, counted and summed up as they pass. */
+export async function* copyTable(
   context: DumpContext,
   connection: SqlConnection,
   query: string,

@@ -3,11 +3,14 @@ import type { Dumper } from "../../../core/dumper.ts";
 import { nativeRoleName } from "../../../core/model.ts";
 import { withAdmin } from "./context.ts";
 import { type DumpContext, dump } from "./dump.ts";
+import { dumpArchive, inspectForArchive } from "./dump-archive.ts";
 import { restore } from "./restore.ts";
 
 export function createPostgresDumper(context: DumpContext): Dumper {
   return {
     dump: (request) => dump(context, request),
+    dumpArchive: (request, store) => dumpArchive(context, request, store),
+    inspectForArchive: (database) => inspectForArchive(context, database),
     restore: (database, parts, signal) => restore(context, database, parts, signal),
     countClients: (database) =>
       withAdmin(context, database.clusterId, undefined, async (connection) => {

@@ -25,7 +25,7 @@ async function* withSignal(data: AsyncIterable<Uint8Array>, signal: AbortSignal)
 
 /** From the temporary tables the sections were copied into. */
 export async function restoreLargeObjects({ superuser, database }: Loading, tables: readonly BackupTable[]): Promise<void> {
-  for (const kind of ["large objects", "large object pages"] as const) {
+  for (const kind of ["large objects", "large object pages", "large object contents"] as const) {
     if (tables.some((table) => table.kind === kind)) await superuser.query(loadLargeObjects[kind]);
   }
   if (!tables.some((table) => table.kind === "large objects")) return;

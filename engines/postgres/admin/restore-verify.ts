@@ -4,7 +4,7 @@ import { GatewayError } from "../../../core/errors.ts";
 import type { PhysicalDatabase } from "../../../core/model.ts";
 import type { SqlConnection } from "../../../core/sql.ts";
 import { withAdmin } from "./context.ts";
-import { type DumpContext, largeObjectPagesQuery, largeObjectsQuery, tableSource } from "./dump.ts";
+import { type DumpContext, largeObjectContentsQuery, largeObjectPagesQuery, largeObjectsQuery, tableSource } from "./dump.ts";
 import { readObjects, readSequences, sessionSql } from "./dump-catalog.ts";
 
 /** What came out of the backup, as far as it is needed afterwards. */
@@ -45,16 +45,19 @@ async function requireNoSettings(connection: SqlConnection): Promise<void> {
 
 async function compareTables(connection: SqlConnection, database: PhysicalDatabase, loaded: Loaded, signal: AbortSignal): Promise<void> {
   const { tables } = loaded.manifest;
-  if (tables.length !== loaded.tables.length) throw differs("the number of tables");
-  for (const [at, expected] of tables.entries()) {
-    const table = loaded.tables[at]!;
+  const keyOf = (table: Pick<BackupTable, "kind" | "schema" | "name">) => `${table.kind} ${tableName(table)}`;
+  const byKey = new Map(loaded.tables.map((table) => [keyOf(table), table]));
+  if (byKey.size !== loaded.tables.length || byKey.size !== tables.length) throw differs("the number of tables");
+  for (const expected of tables) {
+    const table = byKey.get(keyOf(expected));
+    if (!table) throw differs("the names of tables");
+    byKey.delete(keyOf(expected));
     const place = table.kind === "table" ? `table ${table.schema}.${table.name}` : table.kind;
     const found = new RowSum();
     for await (const chunk of connection.copyOut(`COPY ${sourceOf(table, database.name)} TO STDOUT`)) {
       signal.throwIfAborted();
       found.add(chunk);
     }
-    if (tableName(table) !== tableName(expected) || table.kind !== expected.kind) throw differs("the order of tables");
     if (found.rows !== expected.rows) throw differs(`${place}: ${found.rows} rows instead of ${expected.rows}`);
     if (found.content !== expected.content || found.bytes !== expected.bytes) throw differs(`${place}: its content`);
   }
@@ -62,6 +65,7 @@ async function compareTables(connection: SqlConnection, database: PhysicalDataba
 
 function sourceOf(table: BackupTable, database: string): string {
   if (table.kind === "large objects") return largeObjectsQuery(database);
+  if (table.kind === "large object contents") return largeObjectContentsQuery;
   return table.kind === "table" ? tableSource(table) : largeObjectPagesQuery;
 }
 

@@ -4,7 +4,7 @@
  */
 import type { BackupHeader, BackupManifest, BackupPart, BackupSequence, BackupTable } from "../../../core/backup-format.ts";
 import { setSequence, tableName } from "../../../core/backup-format.ts";
-import { damaged } from "../../../core/backup-reader.ts";
+import { damaged } from "../../../core/byte-source.ts";
 import type { RestoreResult } from "../../../core/dumper.ts";
 import type { BlueprintVersion, PhysicalDatabase } from "../../../core/model.ts";
 import type { SqlConnection } from "../../../core/sql.ts";

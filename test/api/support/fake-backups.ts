@@ -1,5 +1,5 @@
 /** Backups in memory: wayne of the first project has one backup and one rollback, myapp a schedule once it is set. */
-import type { Backup, BackupSchedule, Backups, Rollback, RollbackRequest } from "../../../core/backups.ts";
+import type { Backup, BackupSchedule, Backups, Rollback, RollbackRequest, WantedFormat } from "../../../core/backups.ts";
 import type { Page } from "../../../core/control-plane.ts";
 import { GatewayError } from "../../../core/errors.ts";
 import type { FakeControl } from "./fake-control.ts";
@@ -11,6 +11,7 @@ export class FakeBackups implements Backups {
   readonly #control: FakeControl;
   readonly requests: RollbackRequest[] = [];
   readonly pages: Page[] = [];
+  readonly formats: (WantedFormat | undefined)[] = [];
   schedule: BackupSchedule | undefined;
   readonly backup: Backup = {
     id: "bak_0001",
@@ -24,6 +25,7 @@ export class FakeBackups implements Backups {
     sizeBytes: file.length,
     sha256: "00",
     storage: "directory",
+    format: "own",
     error: undefined,
     createdAt: at,
     snapshotAt: at,
@@ -49,7 +51,8 @@ export class FakeBackups implements Backups {
     this.#control = control;
   }
 
-  async createBackup(projectId: string, tenantId: string): Promise<Backup> {
+  async createBackup(projectId: string, tenantId: string, format?: WantedFormat): Promise<Backup> {
+    this.formats.push(format);
     await this.#control.getTenant(projectId, tenantId);
     return { ...this.backup, tenantId, state: "queued", finishedAt: undefined };
   }

@@ -13,8 +13,10 @@ import type { SqlDialer } from "../../../core/sql.ts";
 import { createPostgresAdmin } from "../../../engines/postgres/admin/admin.ts";
 import { createPostgresDumper } from "../../../engines/postgres/admin/dumper.ts";
 import { createBackups, createStorages, type RunningBackups } from "../../../gateway/backups/backups.ts";
+import type { ClientTools } from "../../../gateway/backups/client-tools.ts";
 import type { BackupConfig } from "../../../gateway/backups/deps.ts";
 import type { Storages } from "../../../gateway/backups/storage.ts";
+import type { TestPostgresOptions } from "../../support/postgres.ts";
 import { type Instance, makeProject, makeTenant, useWorld } from "../control/world.ts";
 
 export const none = new AbortController().signal;
@@ -24,10 +26,20 @@ export function makeHash() {
   return { update: (bytes: Uint8Array) => void hash.update(bytes), digest: () => hash.digest("hex") };
 }
 
+const noTools: ClientTools = {
+  versions: async () => [],
+  forServer: async () => undefined,
+  decode: () => {
+    throw new Error("there are no client programs");
+  },
+};
+
 export interface StartOptions {
   readonly clock?: Clock;
   readonly config?: Partial<BackupConfig>;
   readonly storages?: Storages;
+  /** Default: none are installed. */
+  readonly tools?: ClientTools;
   readonly dialer?: SqlDialer;
   readonly log?: Log;
   readonly wrapAdmin?: (admin: ClusterAdmin) => ClusterAdmin;
@@ -41,8 +53,8 @@ export interface BackupInstance {
   kill(): Promise<void>;
 }
 
-export function useBackupWorld() {
-  const world = useWorld();
+export function useBackupWorld(server: TestPostgresOptions = {}) {
+  const world = useWorld(server);
   let directory = "";
   let running: RunningBackups[] = [];
   beforeEach(async () => {
@@ -78,7 +90,8 @@ export function useBackupWorld() {
         context: plane.context,
         dumper: options.wrapDumper?.(dumper) ?? dumper,
         storages: options.storages ?? createStorages({ directory, s3: undefined }, log),
-        config: () => ({ concurrency: 2, keepReplacedMs: 3_600_000, connectWaitMs: 2_000, ...options.config }),
+        tools: options.tools ?? noTools,
+        config: () => ({ format: "auto", concurrency: 2, keepReplacedMs: 3_600_000, connectWaitMs: 2_000, ...options.config }),
         makeHash,
       });
       running.push(backups);

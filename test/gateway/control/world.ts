@@ -10,7 +10,7 @@ import { createPostgresDesign } from "../../../engines/postgres/admin/design.ts"
 import type { ControlConfig, ReadForeignSchema } from "../../../gateway/control/context.ts";
 import { createControlPlane, type RunningControlPlane } from "../../../gateway/control/control-plane.ts";
 import type { Store } from "../../../gateway/store/store.ts";
-import { type TestPostgres, useTestPostgres } from "../../support/postgres.ts";
+import { type TestPostgres, type TestPostgresOptions, useTestPostgres } from "../../support/postgres.ts";
 import { type ControlDatabase, makeControlDatabase } from "../store/control-database.ts";
 import { FakeAdmin } from "./fake-admin.ts";
 
@@ -39,8 +39,8 @@ const testConfig: Partial<ControlConfig> = {
 };
 
 /** A world per test. Use the returned function inside tests only. */
-export function useWorld(): () => World {
-  const server = useTestPostgres();
+export function useWorld(options: TestPostgresOptions = {}): () => World {
+  const server = useTestPostgres(options);
   let world: World | undefined;
   let instances: Instance[] = [];
   beforeEach(async () => {

@@ -5,12 +5,12 @@ import { silentLog } from "../../../../core/log.ts";
 import type { BlueprintVersion, NativeRole, PhysicalDatabase } from "../../../../core/model.ts";
 import type { SqlConnection, SqlDialer } from "../../../../core/sql.ts";
 import { createPostgresAdmin, type PostgresAdmin } from "../../../../engines/postgres/admin/admin.ts";
-import { useTestPostgres } from "../../../support/postgres.ts";
+import { type TestPostgresOptions, useTestPostgres } from "../../../support/postgres.ts";
 
 export const applyOptions = { lockTimeoutMs: 2000, attempts: 3 };
 
-export function useAdmin() {
-  const postgres = useTestPostgres();
+export function useAdmin(options: TestPostgresOptions = {}) {
+  const postgres = useTestPostgres(options);
   let made: PostgresAdmin | undefined;
   const admin = () => {
     made ??= createPostgresAdmin({ dialer: postgres().dialer, secrets: postgres().secrets, log: silentLog, clock: systemClock });
