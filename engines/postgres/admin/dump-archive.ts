@@ -7,12 +7,9 @@ import {
   type BackupTable,
   formatArchived,
   formatContentsStart,
-  formatManifest,
-  formatSequences,
   formatTableEnd,
   formatTableStart,
   formatVersion,
-  formatViews,
   largeObjectContents,
   largeObjectList,
 } from "../../../core/backup-format.ts";
@@ -22,6 +19,7 @@ import type { PhysicalDatabase } from "../../../core/model.ts";
 import type { SqlConnection } from "../../../core/sql.ts";
 import { withAdmin } from "./context.ts";
 import {
+  closeContents,
   copyTable,
   type DumpContext,
   hasLargeObjects,
@@ -32,7 +30,7 @@ import {
   tableSource,
   takeSnapshot,
 } from "./dump.ts";
-import { listExtensionTables, listFilledViews, readObjects, readSequences, sessionSql } from "./dump-catalog.ts";
+import { listExtensionTables, sessionSql } from "./dump-catalog.ts";
 import { asSqlError, toGatewayError } from "./sql-errors.ts";
 
 /** Times pg_dump is started, when others' locks are in its way. */
@@ -186,14 +184,7 @@ async function* describe(described: Described, counts: readonly Counted[]): Asyn
     yield* copyTable(context, connection, largeObjectsQuery(request.database.name), request.signal);
     yield encoder.encode(formatTableEnd(largeObjectList));
   }
-  const sequences = await readSequences(connection);
-  yield encoder.encode(formatSequences(sequences));
-  yield encoder.encode(formatViews(await listFilledViews(connection)));
-  const objects = await readObjects(connection, request.database.name);
-  await connection.query("COMMIT");
-  const manifest = { tables: counts, sequences: sequences.length, objects };
-  yield encoder.encode(formatManifest(manifest));
-  return { header, manifest, archived };
+  return { header, manifest: yield* closeContents(connection, request, counts), archived };
 }
 
 /** Partitions by a hash of an enum: rows would go by values' numbers, which are others in another database, so pg_dump writes them elsewhere. */

@@ -66,14 +66,23 @@ async function* dumpSnapshot(
     yield encoder.encode(formatTableEnd(table));
     counts.push({ kind: table.kind, schema: table.schema, name: table.name, ...count });
   }
+  return { header, manifest: yield* closeContents(connection, request, counts) };
+}
+
+/** What follows the rows in either format. Sequences know no snapshot, and are never behind it; the transaction is over then. */
+export async function* closeContents(
+  connection: SqlConnection,
+  request: Pick<DumpRequest, "database">,
+  tables: DumpResult["manifest"]["tables"],
+): AsyncGenerator<Uint8Array, DumpResult["manifest"], undefined> {
   const sequences = await readSequences(connection);
   yield encoder.encode(formatSequences(sequences));
   yield encoder.encode(formatViews(await listFilledViews(connection)));
   const objects = await readObjects(connection, request.database.name);
   await connection.query("COMMIT");
-  const manifest = { tables: counts, sequences: sequences.length, objects };
+  const manifest = { tables, sequences: sequences.length, objects };
   yield encoder.encode(formatManifest(manifest));
-  return { header, manifest };
+  return manifest;
 }
 
 /**
