@@ -11,7 +11,7 @@ import { createPostgresDumper } from "../../../../engines/postgres/admin/dumper.
 import { createClientTools } from "../../../../gateway/backups/client-tools.ts";
 import { findDebianPostgres, missingDebianPostgres } from "../../../support/debian-postgres.ts";
 import { outcome, useAdmin, versionsOf } from "./fixture.ts";
-import { everything, wholeDatabases } from "./whole-database.ts";
+import { everything, failsAsSuperuser, wholeDatabases } from "./whole-database.ts";
 
 const debian = findDebianPostgres();
 const server = useAdmin({ binDir: debian?.binDir });
@@ -153,12 +153,7 @@ describe.skipIf(!debian)(`archives${debian ? "" : ` (${missingDebianPostgres})`}
   });
 
   test("nothing of an archive is run, even where somebody has changed what it says", async () => {
-    const versions = versionsOf([
-      "CREATE FUNCTION whoami(i int) RETURNS int IMMUTABLE LANGUAGE plpgsql AS 'BEGIN IF (SELECT rolsuper FROM pg_catalog.pg_roles WHERE rolname = session_user) THEN RAISE ''superuser''; END IF; RETURN i; END'",
-      "CREATE TABLE victims (i int CHECK (whoami(i) = i), g int GENERATED ALWAYS AS (whoami(i)) STORED)",
-      "CREATE INDEX ON victims (whoami(i))",
-      "CREATE MATERIALIZED VIEW m AS SELECT whoami(i) FROM victims",
-    ]);
+    const versions = versionsOf(failsAsSuperuser("victims"));
     const source = await tenantAt(versions);
     await as(source, "write", (session) => session.query("INSERT INTO victims VALUES (1), (2)"));
     const dumped = await dumpArchive(source, versions);

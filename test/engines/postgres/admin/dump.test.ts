@@ -8,7 +8,7 @@ import { silentLog } from "../../../../core/log.ts";
 import type { BlueprintVersion, PhysicalDatabase } from "../../../../core/model.ts";
 import { createPostgresDumper } from "../../../../engines/postgres/admin/dumper.ts";
 import { outcome, useAdmin, versionsOf } from "./fixture.ts";
-import { everything, odd, wholeDatabases } from "./whole-database.ts";
+import { everything, failsAsSuperuser, odd, wholeDatabases } from "./whole-database.ts";
 
 const server = useAdmin();
 const { as, asSuperuser, postgres } = server;
@@ -126,12 +126,7 @@ describe("backup: all of a tenant's database", { timeout: 60_000 }, () => {
   });
 
   test("runs none of the customer's code as the administrator", async () => {
-    const versions = versionsOf([
-      "CREATE FUNCTION whoami(i int) RETURNS int IMMUTABLE LANGUAGE plpgsql AS 'BEGIN IF (SELECT rolsuper FROM pg_catalog.pg_roles WHERE rolname = session_user) THEN RAISE ''superuser''; END IF; RETURN i; END'",
-      "CREATE TABLE t (i int CHECK (whoami(i) = i), g int GENERATED ALWAYS AS (whoami(i)) STORED)",
-      "CREATE INDEX t_i ON t (whoami(i))",
-      "CREATE MATERIALIZED VIEW m AS SELECT whoami(i) FROM t",
-    ]);
+    const versions = versionsOf(failsAsSuperuser("t"));
     const source = await tenantAt(versions);
     await as(source, "write", (session) => session.query("INSERT INTO t VALUES (1), (2)"));
     const { bytes } = await dump(source, versions);

@@ -100,3 +100,13 @@ export function wholeDatabases({ admin, as, asSuperuser, postgres }: ReturnType<
 
   return { tenantAt, fill, contents };
 }
+
+/** A table that takes no row, has no index and fills no view where the administrator's login is what does it. */
+export function failsAsSuperuser(table: string): string[] {
+  return [
+    "CREATE FUNCTION whoami(i int) RETURNS int IMMUTABLE LANGUAGE plpgsql AS 'BEGIN IF (SELECT rolsuper FROM pg_catalog.pg_roles WHERE rolname = session_user) THEN RAISE ''superuser''; END IF; RETURN i; END'",
+    `CREATE TABLE ${table} (i int CHECK (whoami(i) = i), g int GENERATED ALWAYS AS (whoami(i)) STORED)`,
+    `CREATE INDEX ON ${table} (whoami(i))`,
+    `CREATE MATERIALIZED VIEW m AS SELECT whoami(i) FROM ${table}`,
+  ];
+}
