@@ -64,7 +64,7 @@ export class Session implements Cancellable, LiveSession {
     this.#registry = registry;
   }
 
-  /** Aborted with a GatewayError when the session must end before the relay has started. */
+  /** Aborted with a GatewayError when the session must end before the relay has started; asked for later it is one that nothing aborts. */
   get signal(): AbortSignal {
     this.#abort ??= new AbortController();
     return this.#abort.signal;

@@ -25,7 +25,7 @@ export interface SessionDeps {
   readonly tracer?: Tracer | undefined;
 }
 
-/** Runs one connection to its end. Never rejects: the one catch encodes, logs and closes. */
+/** Runs one connection to its end. Never rejects: the one catch, around logging in, encodes, logs and closes; a relay only ends. */
 export async function runSession<Login extends LoginRequest, Lease extends EngineLease>(
   socket: BytePipe,
   engine: FullEngine<Login, Lease>,
