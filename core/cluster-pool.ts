@@ -17,6 +17,8 @@ const checkTimeoutMs = 2000;
  */
 const turnPerLogin = 4;
 const longestTurnMs = 1000;
+/** A database that has its share of the budget takes nothing away that another one, within its own share, has used so short a while ago. */
+const keptMs = 1000;
 
 /** What all clusters of a pool share. */
 export interface PoolParts<B extends PooledBackend> {
@@ -32,6 +34,8 @@ export interface PoolParts<B extends PooledBackend> {
 export class DatabasePool<B extends PooledBackend> extends Claimant {
   readonly name: string;
   readonly keys: Map<string, KeyPool<B>> = new Map();
+  /** Of all keys. */
+  idle = 0;
   /** Counted up after DDL: what was logged in before is not lent again. */
   generation = 0;
 
@@ -238,7 +242,7 @@ export class ClusterPool<B extends PooledBackend> {
     if (signal.aborted) throw signal.reason;
     if (this.#closed) throw poolClosed();
     const key = this.#keyFor(handle);
-    const granted = this.#mayHold(key.database) ? this.#take(key) : await this.#wait(key, handle, signal);
+    const granted = this.#mayServe(key) ? this.#take(key) : await this.#wait(key, handle, signal);
     const proven = granted instanceof Slot ? await this.#prove(granted, signal) : granted;
     return proven instanceof Slot ? this.#lend(proven) : this.#dialInto(proven, key, handle.request, signal);
   }
@@ -286,6 +290,7 @@ export class ClusterPool<B extends PooledBackend> {
     for (let slot = this.#idle.first; slot && nowMs - slot.idleSinceMs >= options.idleTimeoutMs; slot = this.#idle.first) this.#closeIdle(slot);
     this.#resets.sweep(nowMs);
     this.#checks.sweep(nowMs);
+    if (this.#line.size > 0 && this.#idle.size > 0) this.settle(); // what was kept may be so no longer
   }
 
   close(): void {
@@ -307,7 +312,7 @@ export class ClusterPool<B extends PooledBackend> {
     }
     for (;;) {
       const waiter = this.#line.first;
-      if (!waiter || !this.#mayHold(waiter.key.database)) break;
+      if (!waiter || !this.#mayServe(waiter.key)) break;
       this.#line.leave(waiter);
       waiter.serve(this.#take(waiter.key));
     }
@@ -346,23 +351,49 @@ export class ClusterPool<B extends PooledBackend> {
     return held + this.#closing < budget - kept;
   }
 
-  /** An idle one with this key, else room: within the budget, or in place of the least recently used idle one. There is either, see `#mayHold`. */
+  /** Whether `#take` finds something: an idle one of its own, room within the budget, or one that may go for it. */
+  #mayServe(key: KeyPool<B>): boolean {
+    const { database } = key;
+    return this.#mayHold(database) && (key.idle.size > 0 || this.#open < this.budget || this.#spareFor(database) !== undefined);
+  }
+
+  /** The least recently used idle one that is not kept from this database. */
+  #spareFor(asking: DatabasePool<B>): Slot<B> | undefined {
+    const { first } = this.#idle;
+    if (!first || !this.#isKeptFrom(asking, first)) return first; // mostly
+    for (const slot of this.#idle) if (!this.#isKeptFrom(asking, slot)) return slot;
+    return undefined;
+  }
+
+  /** Without this a database with many clients would have one with few log in again for each of its transactions. */
+  #isKeptFrom(asking: DatabasePool<B>, slot: Slot<B>): boolean {
+    const { database } = slot.key;
+    if (database === asking) return false;
+    const share = Math.floor(this.budget / (this.#line.busy + (database.isBusy ? 0 : 1)));
+    if (asking.held < share || database.held + database.idle > share) return false;
+    // One that is not idle has been used until now.
+    return slot.byAge.list === undefined || this.#parts.clock.nowMs() - slot.idleSinceMs < keptMs;
+  }
+
+  /**
+   * An idle one with this key, else room: within the budget, or in place of the least recently used idle one that is not kept from it.
+   * There is one of these, see `#mayServe`.
+   */
   #take(key: KeyPool<B>): Slot<B> | Room {
     key.uses++; // before anything could have it forgotten
     const own = this.#takeIdle(key);
-    const isSpent = this.#open >= this.budget;
+    const spare = own || this.#open < this.budget ? undefined : (this.#spareFor(key.database) ?? this.#idle.first);
     this.#held++;
     this.#line.took(key.database);
     if (own) {
       key.uses--;
       return own;
     }
-    const oldest = isSpent ? this.#idle.first : undefined;
-    if (!oldest) return { freed: undefined };
-    this.#leaveIdle(oldest);
+    if (!spare) return { freed: undefined };
+    this.#leaveIdle(spare);
     this.#evicted++;
     this.#onRoom(true);
-    return { freed: this.#discard(oldest) };
+    return { freed: this.#discard(spare) };
   }
 
   /** The most recently used one, so that the others can grow old; of shared ones the other end, whose client is the least likely to take it again. */
@@ -452,6 +483,7 @@ export class ClusterPool<B extends PooledBackend> {
     slot.backend.onDeath = () => this.#closeIdle(slot);
     this.#idle.push(slot.byAge);
     slot.key.idle.push(slot.byKey);
+    database.idle++;
     if (this.#line.size > 0 || this.#isAboveBudget) this.settle();
   }
 
@@ -464,7 +496,7 @@ export class ClusterPool<B extends PooledBackend> {
   /** Whether one that comes back will be lent again: a reset is wasted on what makes room for another database at once. */
   #isWanted(slot: Slot<B>): boolean {
     const first = this.#line.firstAfter(slot.key.database);
-    if (!first || first.key === slot.key || this.#idle.size > 0) return true;
+    if (!first || first.key === slot.key || this.#idle.size > 0 || this.#isKeptFrom(first.key.database, slot)) return true;
     return this.#nextInTurn(slot, this.#parts.clock.nowMs()) !== undefined || !this.#mayHold(first.key.database, this.#held - 1);
   }
 
@@ -476,8 +508,10 @@ export class ClusterPool<B extends PooledBackend> {
 
   #leaveIdle(slot: Slot<B>): boolean {
     slot.backend.onDeath = undefined;
+    if (!this.#idle.remove(slot.byAge)) return false;
     slot.key.idle.remove(slot.byKey);
-    return this.#idle.remove(slot.byAge);
+    slot.key.database.idle--;
+    return true;
   }
 
   /** Closes one that nobody holds. It counts until it is gone. */

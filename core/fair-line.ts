@@ -14,6 +14,11 @@ export class Claimant {
   at = -1;
   /** Whether the places of its clients bear their numbers. */
   isNumbered = false;
+
+  /** Has a backend or wants one. */
+  get isBusy(): boolean {
+    return this.held > 0 || this.at >= 0;
+  }
 }
 
 /** A client in line. */
@@ -44,6 +49,7 @@ export class FairLine<P extends Place> {
   /** Binary heap of the claimants with clients in line. */
   readonly #claimants: Claimant[] = [];
   #tickets = 0;
+  #busy = 0;
 
   get size(): number {
     return this.#arrivals.size;
@@ -52,6 +58,11 @@ export class FairLine<P extends Place> {
   /** Databases with clients in line. */
   get claimants(): number {
     return this.#claimants.length;
+  }
+
+  /** Databases that have a backend or want one. */
+  get busy(): number {
+    return this.#busy;
   }
 
   /** Who has waited longest. */
@@ -76,6 +87,7 @@ export class FairLine<P extends Place> {
     claimant.line.push(place.inClaimant);
     claimant.isNumbered = false;
     if (claimant.line.size > 1) return;
+    if (!claimant.isBusy) this.#busy++;
     claimant.turn = Math.max(place.ticket, claimant.servedAt);
     claimant.at = this.#claimants.length;
     this.#claimants.push(claimant);
@@ -94,6 +106,7 @@ export class FairLine<P extends Place> {
 
   /** The claimant takes a backend, from the line or past it. */
   took(claimant: Claimant): void {
+    if (!claimant.isBusy) this.#busy++;
     claimant.held++;
     claimant.servedAt = ++this.#tickets;
     if (claimant.at >= 0) this.#settle(claimant);
@@ -101,12 +114,14 @@ export class FairLine<P extends Place> {
 
   gaveBack(claimant: Claimant): void {
     claimant.held--;
+    if (!claimant.isBusy) this.#busy--;
     if (claimant.at >= 0) this.#rise(claimant);
   }
 
   /** Who would be next if the claimant gave one back. */
   firstAfter(claimant: Claimant): P | undefined {
-    this.gaveBack(claimant);
+    claimant.held--;
+    if (claimant.at >= 0) this.#rise(claimant);
     const { first } = this;
     claimant.held++;
     if (claimant.at >= 0) this.#sink(claimant);
@@ -143,6 +158,7 @@ export class FairLine<P extends Place> {
       this.#sink(last);
     }
     claimant.at = -1;
+    if (!claimant.isBusy) this.#busy--;
   }
 
   #rise(claimant: Claimant): void {

@@ -6,7 +6,8 @@ import { type Ask, ask, type Section } from "../section.ts";
 import { callApi } from "../stage/api.ts";
 import { pause, runProgram } from "../stage/children.ts";
 import { type Contender, clientEnvironment } from "../stage/contender.ts";
-import { type Gateway, startGateway, withClient } from "../stage/gateway.ts";
+import { type Gateway, type PoolMode, startGateway, withClient } from "../stage/gateway.ts";
+import { findPgBouncer, startPgBouncer } from "../stage/pgbouncer.ts";
 import type { PostgresServer } from "../stage/postgres.ts";
 import { createTables, fillWriterTables } from "../stage/tables.ts";
 import { median, ratiosOf, rotate } from "../statistics.ts";
@@ -14,6 +15,12 @@ import { median, ratiosOf, rotate } from "../statistics.ts";
 const scale = 5;
 const writers = 9 * 5;
 const victims = 5;
+
+/** How the gateway pools: a backend for each client; or the usual few for each core, shared. */
+const ways = [
+  { poolMode: "session", name: "session pooling", flags: [] },
+  { poolMode: "transaction", name: "transaction pooling, 10 backends", flags: ["--backend-budget", "10"] },
+] as const satisfies readonly { poolMode: PoolMode; name: string; flags: readonly string[] }[];
 
 /** One way to the same server, with two databases of its own. */
 interface Pair {
@@ -28,13 +35,30 @@ interface Latencies {
 }
 
 export async function measureVictim(context: Context): Promise<Section> {
-  const gateways: Gateway[] = [];
+  const stops: (() => Promise<void>)[] = [];
   try {
-    const pairs = [await makeDirectPair(context.server)];
+    const direct = await makeDirectPair(context.server);
+    const pairs = [direct];
+    const program = await findPgBouncer();
+    if (program !== undefined) {
+      const bouncer = await startPgBouncer({
+        ...context,
+        direct: direct.noisy,
+        more: [direct.victim],
+        poolMode: "session",
+        program,
+        kind: "installed",
+      });
+      stops.push(bouncer.stop);
+      const { name, port, pid } = bouncer.contender;
+      pairs.push({ name, noisy: { ...direct.noisy, port, pid }, victim: { ...direct.victim, port, pid } });
+    }
     for (const runtime of context.runtimes) {
-      const gateway = await startGateway(`victim_${runtime}`, runtime, context.dir, context.server);
-      gateways.push(gateway);
-      pairs.push(await makeTenantPair(gateway));
+      for (const way of ways) {
+        const gateway = await startGateway(`victim_${runtime}_${way.poolMode}`, runtime, context.dir, context.server, way.flags);
+        stops.push(gateway.stop);
+        pairs.push(await makeTenantPair(gateway, way));
+      }
     }
     const taken: Record<string, Latencies> = Object.fromEntries(pairs.map(({ name }) => [name, { quietMs: [], besideMs: [] }]));
     for (let round = 0; round < (context.quick ? 3 : 5); round++) {
@@ -43,7 +67,7 @@ export async function measureVictim(context: Context): Promise<Section> {
     }
     return describe(taken);
   } finally {
-    for (const gateway of gateways) await gateway.stop();
+    for (const stop of stops.reverse()) await stop();
   }
 }
 
@@ -59,7 +83,7 @@ function describe(taken: Readonly<Record<string, Latencies>>): Section {
       ...(name === "direct" ? ["1", "1"] : [showRatio(quietMs, direct.quietMs), showRatio(besideMs, direct.besideMs)]),
     ]),
     asks: Object.entries(taken).flatMap(([name, { besideMs }]): Ask[] => {
-      if (name === "direct") return [];
+      if (name === "direct" || name.startsWith("pgbouncer")) return [];
       const what = `victim's p50 beside ${writers} writers of another tenant, ${name}: of direct`;
       return [ask(what, ratiosOf(besideMs, direct.besideMs).median, "<", 1.2, (x) => `${x.toFixed(2)} ×`)];
     }),
@@ -108,8 +132,9 @@ async function runWriters(contender: Contender, clients: number, seconds: number
   await runProgram("pgbench", args, { env: clientEnvironment(contender, false), timeoutMs: seconds * 1000 + 60_000 });
 }
 
-async function makeTenantPair(gateway: Gateway): Promise<Pair> {
+async function makeTenantPair(gateway: Gateway, way: (typeof ways)[number]): Promise<Pair> {
   await callApi(gateway.api, "POST", "/workspaces", { name: "bench", database: "PostgreSQL" });
+  await callApi(gateway.api, "PATCH", "/workspaces/bench/settings", { pool_mode: way.poolMode });
   await withClient(gateway.workspace("bench"), async (client) => {
     for (const sql of createTables) await client.query(sql);
   });
@@ -123,7 +148,7 @@ async function makeTenantPair(gateway: Gateway): Promise<Pair> {
     await withClient(tenant, (client) => fillWriterTables(client, scale));
     return tenant;
   };
-  return { name: gateway.runtime, noisy: await make("noisy"), victim: await make("victim") };
+  return { name: `${gateway.runtime}, ${way.name}`, noisy: await make("noisy"), victim: await make("victim") };
 }
 
 async function makeDirectPair(server: PostgresServer): Promise<Pair> {

@@ -21,6 +21,8 @@ export interface PgBouncerOptions {
   readonly dir: string;
   readonly server: PostgresServer;
   readonly direct: Contender;
+  /** Other databases it is to know, each with a user of its own. */
+  readonly more?: readonly Contender[];
   readonly user: OsUser | undefined;
   readonly poolMode: PoolMode;
   readonly program: string;
@@ -39,8 +41,8 @@ export async function startPgBouncer(options: PgBouncerOptions): Promise<PgBounc
   const userFile = join(home, "users.txt");
   const configFile = join(home, "pgbouncer.ini");
   // The verifier the server itself holds: PgBouncer then logs in with the client's own key and needs no password.
-  const verifier = await readVerifier(server, direct.user);
-  await writeFile(userFile, `"${direct.user}" "${verifier}"\n`);
+  const users = await Promise.all([direct, ...(options.more ?? [])].map(async ({ user }) => `"${user}" "${await readVerifier(server, user)}"\n`));
+  await writeFile(userFile, users.join(""));
   const keepsStatements = options.poolMode === "transaction" && isAtLeast(version, 1, 21);
   await writeFile(configFile, configuration({ ...options, port, certFile, keyFile, userFile, keepsStatements }));
   if (user) for (const file of [userFile, configFile]) await chown(file, user.uid, user.gid);
@@ -91,9 +93,12 @@ interface ConfigurationInput extends PgBouncerOptions {
 }
 
 function configuration(input: ConfigurationInput): string {
+  const host = input.kind === "tcp" ? "127.0.0.1" : input.server.socketDir;
+  const databases = [input.direct, ...(input.more ?? [])].map(
+    ({ database }) => `${database} = host=${host} port=${input.server.port} dbname=${database}\n`,
+  );
   return `[databases]
-${input.direct.database} = host=${input.kind === "tcp" ? "127.0.0.1" : input.server.socketDir} port=${input.server.port} dbname=${input.direct.database}
-[pgbouncer]
+${databases.join("")}[pgbouncer]
 listen_addr = 127.0.0.1
 listen_port = ${input.port}
 unix_socket_dir =

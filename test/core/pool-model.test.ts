@@ -5,7 +5,9 @@ import { Prng } from "../engines/postgres/support/prng.ts";
 import { settle } from "../engines/postgres/support/wire.ts";
 import { type FakeBackend, makePool } from "./support/fake-pool.ts";
 
-const connectWaitMs = 1000;
+const connectWaitMs = 1500;
+const idleTimeoutMs = 5000;
+const sweepMs = 50;
 const names = ["a", "b", "c", "d", "e"];
 
 interface Client {
@@ -17,10 +19,20 @@ interface Client {
   state: "waiting" | "served" | "refused" | "left";
 }
 
+/** What idles, as the model knows it. */
+interface Idle {
+  readonly backend: FakeBackend;
+  readonly database: string;
+  readonly sinceMs: number;
+}
+
 /** Every rule as one sentence over plain lists. */
 class Model {
   readonly waiting: Client[] = [];
   readonly held: Client[] = [];
+  /** Least recently used first. */
+  idle: Idle[] = [];
+  nowMs = 0;
   budget: number;
   readonly reserveShare: number;
   readonly minimum: number;
@@ -43,8 +55,22 @@ class Model {
     return this.held.length < this.budget - kept;
   }
 
+  /** Within the budget, with one of its own that idles, or in place of another's that is not kept from it. */
+  mayServe(database: string): boolean {
+    if (!this.mayHold(database)) return false;
+    return this.held.length + this.idle.length < this.budget || this.idle.some((each) => !this.isKept(each, database));
+  }
+
+  /** Whoever has his share takes nothing that another within his share used in the last second. */
+  isKept({ database, sinceMs }: Idle, from: string): boolean {
+    const busy = new Set([...this.held, ...this.waiting].map((client) => client.database)).add(database);
+    const share = Math.floor(this.budget / busy.size);
+    const has = this.holds(database) + this.idle.filter((each) => each.database === database).length;
+    return database !== from && this.holds(from) >= share && has <= share && this.nowMs - sinceMs < 1000;
+  }
+
   come(client: Client): void {
-    if (this.mayHold(client.database)) this.#serve(client);
+    if (this.mayServe(client.database)) this.#serve(client);
     else {
       this.waiting.push(client);
       this.#count.set(client, ++this.#events);
@@ -55,13 +81,22 @@ class Model {
     this.waiting.splice(this.waiting.indexOf(client), 1);
   }
 
-  giveBack(client: Client): void {
+  giveBack(client: Client, reusable: boolean): void {
     this.held.splice(this.held.indexOf(client), 1);
+    if (reusable) this.idle.push({ backend: client.lease!.backend, database: client.database, sinceMs: this.nowMs });
+    this.serveAll();
+  }
+
+  /** As often as the pool looks at its deadlines. */
+  sweep(): void {
+    for (const client of this.waiting.filter(({ sinceMs }) => this.nowMs - sinceMs >= connectWaitMs)) this.leave(client);
+    this.idle = this.idle.filter(({ sinceMs }) => this.nowMs - sinceMs < idleTimeoutMs);
     this.serveAll();
   }
 
   serveAll(): void {
-    for (let next = this.#next(); next && this.mayHold(next.database); next = this.#next()) {
+    while (this.idle.length > 0 && this.held.length + this.idle.length > this.budget) this.idle.shift();
+    for (let next = this.#next(); next && this.mayServe(next.database); next = this.#next()) {
       this.leave(next);
       this.#serve(next);
     }
@@ -76,6 +111,10 @@ class Model {
 
   #serve(client: Client): void {
     client.state = "served";
+    const own = this.idle.findLast(({ database }) => database === client.database);
+    const isSpent = this.held.length + this.idle.length >= this.budget;
+    const taken = own ?? (isSpent ? this.idle.find((each) => !this.isKept(each, client.database)) : undefined);
+    this.idle = this.idle.filter((each) => each !== taken);
     this.held.push(client);
     this.#count.set(client.database, ++this.#events);
   }
@@ -95,7 +134,8 @@ class Run {
     const budget = 1 + this.random.int(6);
     const [reserveShare, minimum] = [this.random.pick([0, 0.2, 0.5]), 1 + this.random.int(2)];
     this.model = new Model(budget, reserveShare, minimum);
-    this.world = makePool({ budget, reserveShare, minimum, connectWaitMs, idleTimeoutMs: 5000 });
+    this.world = makePool({ budget, reserveShare, minimum, connectWaitMs, idleTimeoutMs });
+    this.model.nowMs = this.world.clock.nowMs();
   }
 
   come(): void {
@@ -123,19 +163,27 @@ class Run {
     if (dice < 8) this.come();
     else if (dice < 14 && model.held.length > 0) this.giveBack(random.pick(model.held));
     else if (dice < 16 && model.waiting.length > 0) this.leave(random.pick(model.waiting));
-    else if (dice === 16) this.pass(random.pick([10, 400, 1000, 6000]));
+    else if (dice === 16) await this.pass(random.pick([10, 400, 1000, 1500, 6000]));
     else if (dice === 17) {
       model.budget = 1 + random.int(6);
       world.pool.grant("main", model.budget);
       model.serveAll();
-    } else if (dice === 18) world.dialled.findLast(({ isAlive, onDeath }) => isAlive && onDeath)?.die();
+    } else if (dice === 18) this.die();
     await settle();
   }
 
   giveBack(client: Client): void {
-    this.model.giveBack(client);
-    if (this.random.chance(0.1)) client.lease!.release(false);
-    else client.lease!.releaseClean();
+    const reusable = this.random.chance(0.9);
+    this.model.giveBack(client, reusable);
+    if (reusable) client.lease!.releaseClean();
+    else client.lease!.release(false);
+  }
+
+  die(): void {
+    const idle = this.world.dialled.findLast(({ isAlive, onDeath }) => isAlive && onDeath);
+    this.model.idle = this.model.idle.filter(({ backend }) => backend !== idle);
+    idle?.die();
+    this.model.serveAll();
   }
 
   leave(client: Client): void {
@@ -144,17 +192,24 @@ class Run {
     client.abort.abort(new Error("left"));
   }
 
-  pass(ms: number): void {
-    const now = this.world.clock.nowMs() + ms;
-    const late = this.model.waiting.filter(({ sinceMs }) => Math.ceil((sinceMs + connectWaitMs) / 50) * 50 <= Math.floor(now / 50) * 50);
-    for (const client of late) this.model.leave(client);
-    this.world.clock.advance(ms);
+  async pass(ms: number): Promise<void> {
+    const { world, model } = this;
+    for (const endMs = world.clock.nowMs() + ms; world.clock.nowMs() < endMs; await settle()) {
+      const untilSweepMs = sweepMs - (world.clock.nowMs() % sweepMs);
+      world.clock.advance(Math.min(untilSweepMs, endMs - world.clock.nowMs()));
+      model.nowMs = world.clock.nowMs();
+      if (model.nowMs % sweepMs === 0) model.sweep();
+    }
   }
 
   check(where: string): void {
     const { model, world, clients } = this;
     const { open, idle, waiting } = world.pool.counts();
-    expect({ where, waiting, inUse: open - idle }, where).toEqual({ where, waiting: model.waiting.length, inUse: model.held.length });
+    expect({ waiting, inUse: open - idle, idle }, where).toEqual({
+      waiting: model.waiting.length,
+      inUse: model.held.length,
+      idle: model.idle.length,
+    });
     expect(world.real(), where).toBe(open);
     expect(open, where).toBeLessThanOrEqual(Math.max(model.budget, model.held.length));
     const haveOne = clients.filter(({ lease }) => lease).length;

@@ -121,15 +121,60 @@ describe("fair shares", () => {
   });
 
   it("closes idle backends of others where the reserve is not touched by that", async () => {
-    const world = makePool({ budget: 4, reserveShare: 0.25 });
+    const world = makePool({ budget: 4, reserveShare: 0.25, connectWaitMs: 600_000 });
     const held = ask(world, "a", 2);
     const idle = [await world.acquire("b"), await world.acquire("c")];
     for (const lease of idle) lease.release(true);
     await settle();
     const more = ask(world, "a", 2);
+    world.clock.advance(950);
+    await settle();
+    expect([held.served(), more.served()]).toEqual([2, 0]); // both may be used again at once
+    world.clock.advance(50);
     await settle();
     expect([held.served(), more.served()]).toEqual([2, 1]);
     expect(world.pool.counts()).toEqual({ open: 4, idle: 1, waiting: 1 });
+  });
+
+  it("has no database log in again for each transaction because another one has a long line", async () => {
+    const world = makePool({ budget: 10, connectWaitMs: 600_000 });
+    const greedy = ask(world, "greedy", 200);
+    const modest = ask(world, "modest", 3);
+    await settle();
+    for (const lease of greedy.leases()) await handOver(lease); // until the modest one has its three
+    expect(modest.served()).toBe(3);
+    const logins = world.dialled.length;
+    for (let round = 0; round < 20; round++) {
+      for (const lease of modest.leases()) lease.releaseClean();
+      await handOver(greedy.leases().at(-1));
+      world.clock.advance(900);
+      modest.asked.splice(0, 3, ...ask(world, "modest", 3).asked);
+      await settle();
+      expect(modest.served()).toBe(3);
+    }
+    expect(world.dialled.length).toBe(logins);
+    expect(world.pool.counts()).toMatchObject({ open: 10, idle: 0 });
+    // Whoever has his share gets what nobody has used for a second.
+    for (const lease of modest.leases()) lease.releaseClean();
+    const before = greedy.served();
+    world.clock.advance(950);
+    await settle();
+    expect(greedy.served()).toBe(before);
+    world.clock.advance(50);
+    await settle();
+    expect(greedy.served()).toBe(before + 3);
+  });
+
+  it("keeps nothing from a database that has less than its share", async () => {
+    const world = makePool({ budget: 4 });
+    const a = ask(world, "a", 2);
+    const b = ask(world, "b", 2);
+    await settle();
+    for (const lease of b.leases()) lease.releaseClean();
+    const c = ask(world, "c", 1);
+    await settle();
+    expect([a.served(), c.served()]).toEqual([2, 1]);
+    expect(world.pool.counts()).toEqual({ open: 4, idle: 1, waiting: 0 });
   });
 
   it("serves 10,000 clients of 2,000 databases over 10 backends, one client of each before the second of any", async () => {
