@@ -19,6 +19,8 @@ export interface Context {
   readonly pgbouncerBin: string | undefined;
   /** PgBouncer once more, with TCP on both sides. */
   readonly pgbouncerTcp: boolean;
+  /** A relay without a gateway under each runtime. */
+  readonly bareRelays: boolean;
   /** Tenants of the fleet measurement; undefined: as many as quick or full runs have. */
   readonly fleet: number | undefined;
   /** Sizes of the measurement with many tenants; undefined: as quick or full runs have. */

@@ -119,8 +119,9 @@ async function measureAll(options: Options): Promise<Outcome> {
     const server = await startPostgres(dir, user);
     stops.push(server.stop);
     const say = (text: string) => void process.stderr.write(`${text}\n`);
-    const { runtimes, quick, rounds, poolMode, pgbouncerBin, pgbouncerTcp, fleet, crowd } = options;
-    const context = createContext({ dir, server, user, runtimes, quick, rounds, poolMode, pgbouncerBin, pgbouncerTcp, fleet, crowd, say });
+    const { runtimes, quick, rounds, poolMode, pgbouncerBin, pgbouncerTcp, bareRelays, fleet, crowd } = options;
+    const peers = { pgbouncerBin, pgbouncerTcp, bareRelays };
+    const context = createContext({ dir, server, user, runtimes, quick, rounds, poolMode, ...peers, fleet, crowd, say });
     stops.push(context.stopContenders);
     return await runMeasurements(context, options.only);
   } finally {

@@ -20,6 +20,8 @@ export interface Options {
   readonly pgbouncerBin: string | undefined;
   /** PgBouncer once more, with TCP on both sides. */
   readonly pgbouncerTcp: boolean;
+  /** A relay without a gateway under each runtime. */
+  readonly bareRelays: boolean;
   readonly out: string;
   /** Puts the tables into docs/performance.md. */
   readonly docs: boolean;
@@ -47,6 +49,7 @@ export function parseOptions(argv: readonly string[], measurements: readonly str
       "pool-mode": { type: "string", default: "session" },
       "pgbouncer-bin": { type: "string" },
       "pgbouncer-tcp": { type: "boolean", default: false },
+      "bare-relays": { type: "boolean", default: false },
     },
   });
   const poolMode = pick("--pool-mode", values["pool-mode"], poolModes)[0];
@@ -54,7 +57,7 @@ export function parseOptions(argv: readonly string[], measurements: readonly str
   return {
     ...{ quick: values.quick, help: values.help, out: values.out, docs: values.docs, docsFrom: values["docs-from"] },
     ...{ fleet: readCount("--fleet", values.fleet), rounds: readCount("--rounds", values.rounds), crowd: readCrowd(values.crowd) },
-    ...{ poolMode, pgbouncerBin: values["pgbouncer-bin"], pgbouncerTcp: values["pgbouncer-tcp"] },
+    ...{ poolMode, pgbouncerBin: values["pgbouncer-bin"], pgbouncerTcp: values["pgbouncer-tcp"], bareRelays: values["bare-relays"] },
     only: pick("--only", values.only.join(","), measurements),
     runtimes: pick("--runtimes", values.runtimes, runtimes),
   };
@@ -93,6 +96,7 @@ export function formatHelp(measurements: readonly string[]): string {
   --pool-mode MODE     ${poolModes.join(" or ")}: of PgBouncer and of the gateway; session by default
   --pgbouncer-bin PATH another PgBouncer, measured beside the installed one
   --pgbouncer-tcp      the installed PgBouncer once more, reaching the server over TCP
+  --bare-relays        a relay without a gateway under each runtime: what its sockets cost alone
   --fleet N            tenants of the fleet measurement: 1000, or 20 with --quick
   --crowd T,C,B        tenants, clients and backends of tenants-many: 1000,10000,100, or 50,500,10 with --quick
   --out FILE           every sample as JSON, by default ${defaultOut}

@@ -1,6 +1,7 @@
 /** Small queries: transactions a second and the proxy's CPU time for each, by protocol, number of clients and TLS. */
 import type { Context } from "../context.ts";
 import { type Ask, ask, type Section } from "../section.ts";
+import { bareRelayOf } from "../stage/contenders.ts";
 import { type PgbenchRun, type Protocol, runPgbench } from "../stage/pgbench.ts";
 import { tcpBouncer } from "../stage/pgbouncer.ts";
 import { cpuRatio, describeRounds, type Rounds, ratio, runRounds } from "./rounds.ts";
@@ -100,10 +101,12 @@ function asks(cells: readonly Cell[], runtime: string, tls: boolean): Ask[] {
   if (!main) return [];
   const limit = tls ? want.tls : want.clear;
   const toTcp = ratio(main.rounds, runtime, tcpBouncer);
+  const toBare = ratio(main.rounds, runtime, bareRelayOf(runtime));
   const cpu = tls ? undefined : cpuRatio(main.rounds, runtime, "pgbouncer");
   return [
     ask(`16 clients, simple protocol, ${where}: of PgBouncer`, of(main)!, ">=", limit, show),
     ...(toTcp === undefined ? [] : [ask(`16 clients, simple protocol, ${where}: of PgBouncer with TCP on both sides`, toTcp, ">=", limit, show)]),
+    ...(toBare === undefined ? [] : [ask(`16 clients, simple protocol, ${where}: of the runtime's bare relay`, toBare, ">=", 1, show)]),
     ...(here.length > 1
       ? [ask(`worst of all protocols and clients, ${where}: of PgBouncer`, Math.min(...here.map((cell) => of(cell)!)), ">=", limit, show)]
       : []),
