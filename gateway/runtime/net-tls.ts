@@ -1,6 +1,6 @@
 /** TLS on node:net sockets, both roles: from a plain socket to a handshaken one, or to a destroyed one and an error. */
 
-import { constants } from "node:crypto";
+import { constants, hkdfSync } from "node:crypto";
 import { isIP, type Socket } from "node:net";
 import { connect, createSecureContext, type SecureContext, TLSSocket } from "node:tls";
 import type { TlsClientOptions, TlsInfo, TlsServerContext } from "../../core/byte-pipe.ts";
@@ -9,6 +9,9 @@ import { assertCertificatePair } from "../tls/pair.ts";
 import { readFirstRecord } from "./first-record.ts";
 import { handshakeError } from "./handshake-error.ts";
 import type { ReloadableTlsServer, TlsServerOptions } from "./runtime.ts";
+
+/** What node:tls takes: name, AES and HMAC key. */
+const ticketKeysLength = 48;
 
 /** Certificate, key and channel binding that belong together; replaced as a whole. */
 interface Presented {
@@ -20,26 +23,37 @@ export class NetTlsServer implements ReloadableTlsServer {
   readonly kind = "tls-server-context";
   readonly alpnProtocols: readonly string[];
   readonly asksCertificate: boolean;
+  readonly #ticketSeed: Uint8Array | undefined;
   presented: Presented;
 
   constructor(options: TlsServerOptions) {
     this.alpnProtocols = options.alpnProtocols;
     this.asksCertificate = options.asksCertificate ?? false;
-    this.presented = present(options);
+    this.#ticketSeed = options.ticketSeed;
+    this.presented = this.#present(options);
   }
 
   reload(certificate: { readonly key: string; readonly cert: string }): void {
-    this.presented = present(certificate);
+    this.presented = this.#present(certificate);
   }
-}
 
-function present({ key, cert }: { readonly key: string; readonly cert: string }): Presented {
-  try {
-    assertCertificatePair(cert, key);
-    const secureContext = createSecureContext({ key, cert, minVersion: "TLSv1.2", secureOptions: constants.SSL_OP_NO_RENEGOTIATION });
-    return { secureContext, serverEndPoint: serverEndPoint(cert) };
-  } catch (error) {
-    throw new Error(`Cannot use the TLS certificate: ${error instanceof Error ? error.message : String(error)}`, { cause: error });
+  #present({ key, cert }: { readonly key: string; readonly cert: string }): Presented {
+    try {
+      assertCertificatePair(cert, key);
+      const ticketKeys = this.#ticketKeysFor(cert);
+      const options = { minVersion: "TLSv1.2", secureOptions: constants.SSL_OP_NO_RENEGOTIATION } as const;
+      const secureContext = createSecureContext({ key, cert, ...options, ...(ticketKeys && { ticketKeys }) });
+      return { secureContext, serverEndPoint: serverEndPoint(cert) };
+    } catch (error) {
+      throw new Error(`Cannot use the TLS certificate: ${error instanceof Error ? error.message : String(error)}`, { cause: error });
+    }
+  }
+
+  /** Of each certificate, and of each kind of listener, their own: a session is resumed as what it began as. */
+  #ticketKeysFor(cert: string): Buffer | undefined {
+    if (!this.#ticketSeed) return undefined;
+    const about = JSON.stringify([cert, this.alpnProtocols, this.asksCertificate]);
+    return Buffer.from(hkdfSync("sha256", this.#ticketSeed, about, "TLS session tickets", ticketKeysLength));
   }
 }
 

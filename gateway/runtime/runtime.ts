@@ -38,6 +38,11 @@ export interface TlsServerOptions {
   readonly alpnProtocols: readonly string[];
   /** Asks clients for a certificate; whom to trust is decided later. */
   readonly asksCertificate?: boolean;
+  /**
+   * Secret of 32 bytes: servers that have the same one and present the same certificate resume each other's sessions. Where a runtime cannot share
+   * the keys of its tickets (Bun, Deno), and without it, each server resumes its own.
+   */
+  readonly ticketSeed?: Uint8Array | undefined;
 }
 
 export interface ReloadableTlsServer extends TlsServerContext {

@@ -20,6 +20,8 @@ export interface OpenTlsDeps {
   readonly dataDir: string;
   /** False where another process makes and renews our own, and this one only reads it. */
   readonly makes: boolean;
+  /** What the processes that share a port have in common, so that one resumes the sessions another began. */
+  readonly ticketSeed?: Uint8Array | undefined;
 }
 
 /** @throws {StartupError} */
@@ -35,7 +37,7 @@ export async function openTls(deps: OpenTlsDeps, cleanup: Cleanup): Promise<{ tl
   };
   try {
     const current = await load();
-    const tls = createWireTls(runtime, current, config["tls.client_certificates"]);
+    const tls = createWireTls(runtime, current, { asksCertificate: config["tls.client_certificates"], ticketSeed: deps.ticketSeed });
     const watch = watchCertificates({ load, current, server: tls.server, clock, log });
     cleanup.add("certificate watch", () => watch.stop());
     return { tls, watch, caFile: current.caFile };

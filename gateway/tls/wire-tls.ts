@@ -1,6 +1,6 @@
 /** One certificate, presented by listeners that negotiate differently: PostgreSQL's names its application protocol, and HTTP's so that a web client can be told that it is wrong; the others have none. */
 import type { TlsServerContext } from "../../core/byte-pipe.ts";
-import type { ReloadableTlsServer, Runtime } from "../runtime/runtime.ts";
+import type { ReloadableTlsServer, Runtime, TlsServerOptions } from "../runtime/runtime.ts";
 import type { PemPair } from "./issue.ts";
 
 export interface WireTls {
@@ -11,10 +11,14 @@ export interface WireTls {
 }
 
 /** @throws Error when key and certificate do not parse or do not match. */
-export function createWireTls(runtime: Runtime, { certPem, keyPem }: PemPair, asksCertificate: boolean): WireTls {
+export function createWireTls(
+  runtime: Runtime,
+  { certPem, keyPem }: PemPair,
+  rules: Pick<TlsServerOptions, "asksCertificate" | "ticketSeed">,
+): WireTls {
   const pair = { cert: certPem, key: keyPem };
-  const postgres = runtime.createTlsServer({ ...pair, alpnProtocols: ["postgresql", "http/1.1"], asksCertificate });
-  const others = runtime.createTlsServer({ ...pair, alpnProtocols: [], asksCertificate });
+  const postgres = runtime.createTlsServer({ ...pair, ...rules, alpnProtocols: ["postgresql", "http/1.1"] });
+  const others = runtime.createTlsServer({ ...pair, ...rules, alpnProtocols: [] });
   const server: ReloadableTlsServer = {
     kind: "tls-server-context",
     reload(certificate) {

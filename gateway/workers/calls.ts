@@ -51,6 +51,8 @@ export interface WorkerStart {
   readonly embedded?: EmbeddedAddress | undefined;
   /** Backends it may have, by cluster. */
   readonly room: Readonly<Record<string, number>>;
+  /** Base64, the same for all: what the keys of TLS session tickets are made of. */
+  readonly ticketSeed: string;
 }
 
 export interface WorkerStarted {

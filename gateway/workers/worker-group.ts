@@ -4,6 +4,7 @@ import { type Config, flagName } from "../../core/config.ts";
 import type { Log } from "../../core/log.ts";
 import type { EngineName } from "../../core/model.ts";
 import type { ClusterCounts } from "../../core/pool.ts";
+import { toBase64 } from "../../core/secrets.ts";
 import type { Entrance } from "../entrance.ts";
 import type { Listeners } from "../listeners.ts";
 import { openPort } from "../open-port.ts";
@@ -76,6 +77,8 @@ class WorkerGroup {
   readonly #rooms: RoomLedger;
   readonly #workers: (Worker | undefined)[];
   readonly #stopping = new AbortController();
+  /** Never written anywhere: after a restart sessions are not resumed. */
+  readonly #ticketSeed: string;
   #config: Config;
   #ports: Partial<Readonly<Record<EngineName, number>>> = {};
   /** As last heard of each worker, and the sum of those that have ended. */
@@ -88,6 +91,7 @@ class WorkerGroup {
     this.#deps = deps;
     this.#config = deps.config;
     this.#count = countWorkers(deps.config);
+    this.#ticketSeed = toBase64(deps.runtime.crypto.randomBytes(32));
     this.#rooms = new RoomLedger(deps.clusterIds, this.#count, () => this.#config.backend_budget);
     this.#keeper = new Keeper({ gate: entrance.gate, bans: entrance.bans, log, rooms: this.#rooms });
     this.#workers = new Array(this.#count).fill(undefined);
@@ -199,7 +203,7 @@ class WorkerGroup {
   #startOf(place: number, { room }: WorkerAccount): WorkerStart {
     const known = Object.entries(this.#ports).map(([engine, port]) => [portSettings[engine as EngineName], port]);
     const config = { ...this.#config, ...Object.fromEntries(known) };
-    return { number: place + 1, workers: this.#count, config, embedded: this.#deps.embedded, room };
+    return { number: place + 1, workers: this.#count, config, embedded: this.#deps.embedded, room, ticketSeed: this.#ticketSeed };
   }
 
   #ended(place: number, worker: Worker, how: string): void {

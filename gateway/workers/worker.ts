@@ -178,7 +178,8 @@ async function assemble({ start, config, runtime, log, keeper, cleanup }: Assemb
   cleanup.add("holds", () => holds.stop());
   const uses = new CredentialUses(store.db, clock, log);
   cleanup.add("uses of credentials", () => uses.stop());
-  const { tls, watch } = await openTls({ ...{ config, inForce: () => current, runtime, clock, log, dataDir }, makes: false }, cleanup);
+  const ticketSeed = fromBase64(start.ticketSeed);
+  const { tls, watch } = await openTls({ ...{ config, inForce: () => current, runtime, clock, log, dataDir }, makes: false, ticketSeed }, cleanup);
   const lookup = new CredentialLookup(store.db, clock, store.onChange);
   cleanup.add("credential look-up", () => lookup.stop());
   const queryLog = openQueryLog({ store, clock, log, config });

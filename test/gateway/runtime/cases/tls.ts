@@ -31,6 +31,7 @@ export const tlsCases: readonly Case[] = [
   { name: "tls: what is refused before the handshake closes the connection too", run: refusedEarly },
   { name: "tls: a reloaded certificate is served to new connections only", run: reloads },
   { name: "tls: a broken certificate is refused and the old one stays", run: brokenReload },
+  { name: "tls: servers of one seed and certificate resume each other's sessions, no others", run: resumes },
   { name: "tls: 200 handshakes at once each speak for their own socket", run: manyHandshakes },
 ];
 
@@ -432,6 +433,32 @@ async function brokenReload(world: World): Promise<void> {
   const client = rawClient(world, { port: listener.port });
   await listener.next();
   await client.secured;
+}
+
+async function resumes(world: World): Promise<void> {
+  const { ours, other } = world.certificates;
+  const listen = (seed: number, { keyPem, certPem } = ours) => {
+    const ticketSeed = new Uint8Array(32).fill(seed);
+    return listenTls(world, { server: world.runtime.createTlsServer({ key: keyPem, cert: certPem, alpnProtocols: ["postgresql"], ticketSeed }) });
+  };
+  const connectTo = async (listener: TlsListener, session?: Buffer) => {
+    const client = rawClient(world, { port: listener.port, rejectUnauthorized: false, ...(session && { session }) });
+    const ticket = new Promise<Buffer>((resolve) => client.socket.once("session", resolve));
+    const pipe = await listener.next();
+    await client.secured;
+    pipe.write(bytesOf("hello")); // a client reads its ticket before this
+    await new Promise((resolve) => client.socket.once("data", resolve));
+    return { ticket, isResumed: client.socket.isSessionReused() };
+  };
+  const listeners = [await listen(1), await listen(1), await listen(2), await listen(1, other)];
+  const begun = await connectTo(listeners[0]!);
+  // Deno's client tells of its ticket when it closes, if at all.
+  const session = world.runtime.name === "deno" ? undefined : await begun.ticket;
+  const resumed: boolean[] = [];
+  for (const listener of listeners) resumed.push((await connectTo(listener, session)).isResumed);
+  // Elsewhere a server resumes what it began, where the client does that at all.
+  if (world.runtime.name === "node") assert.deepEqual(resumed, [true, true, false, false]);
+  else assert.deepEqual(resumed.slice(1), [false, false, false]);
 }
 
 async function manyHandshakes(world: World): Promise<void> {
