@@ -3,6 +3,7 @@ import { once } from "node:events";
 import { readFile } from "node:fs/promises";
 import { connect as dial, type Socket } from "node:net";
 import { join } from "node:path";
+import { connect as dialTls } from "node:tls";
 import type pg from "pg";
 import { afterAll, beforeAll, describe, expect, it } from "vitest";
 import { connect, ending, failure, from, refusal, type Target } from "../e2e/support/clients.ts";
@@ -93,6 +94,25 @@ export function describeWorkers(runtime: RuntimeUnderTest): void {
       const ends = clients.map(ending);
       for (const { id } of body.sessions) expect((await fleet.api("DELETE", `/sessions/${id}`)).status).toBe(200);
       for (const end of await Promise.all(ends)) expect(end).toMatchObject({ code: "57P01" });
+    });
+
+    it.runIf(runtime === "node")("resume a TLS session whichever of them began it", async () => {
+      const openTls = async (session?: Buffer) => {
+        const where = { host: "127.0.0.1", port: pgPort(), localAddress: nextAddress() };
+        const socket = dialTls({ ...where, ALPNProtocols: ["postgresql"], rejectUnauthorized: false, ...(session && { session }) });
+        const ticket = session ?? once(socket, "session").then(([made]) => made as Buffer);
+        await once(socket, "secureConnect");
+        const opened = { ticket: await ticket, isResumed: socket.isSessionReused(), place: await workerOf(gateway, socket) };
+        socket.destroy();
+        return opened;
+      };
+      const first = await openTls();
+      const resumedAt = new Set<number>();
+      await until(async () => {
+        const next = await openTls(first.ticket);
+        expect(next.isResumed).toBe(true);
+        return resumedAt.add(next.place).size === 2;
+      });
     });
 
     it("count the connections of an address together", async () => {
