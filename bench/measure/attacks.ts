@@ -8,6 +8,7 @@ import type { Attack } from "../stage/attacker.ts";
 import { pause, startChild } from "../stage/children.ts";
 import type { Contender } from "../stage/contender.ts";
 import { addTenant, connectTo, type Gateway, type RuntimeName, startGateway } from "../stage/gateway.ts";
+import type { PostgresServer } from "../stage/postgres.ts";
 import { cpuMs } from "../stage/usage.ts";
 import { median, ratiosOf } from "../statistics.ts";
 
@@ -126,19 +127,33 @@ async function compare(context: Context, runtime: Sample["runtime"], kind: keyof
   let counts = {};
   try {
     await p99(clients, 1000);
-    for (let round = 0; round < (context.quick ? 5 : 9); round++) {
-      const ms = context.quick ? 2000 : 5000;
+    for (let round = 0; round < (context.quick ? 5 : 7); round++) {
+      const ms = context.quick ? 2000 : 3000;
       quietMs.push(await p99(clients, ms));
       const attacker = start({ kind, to: other, from: `127.0.1.${round + 1}`, tls: kind !== "stalled", width: widths[kind] });
       await pause(1000); // until it is in full swing
       attackedMs.push(await p99(clients, ms));
       counts = await attacker.stop();
-      await pause(500);
+      await calmDown(context.server);
     }
   } finally {
     await Promise.all(clients.map((client) => client.end()));
   }
   return { runtime, attack: kind, quietMs, attackedMs, counts };
+}
+
+/** Until nothing of the attack runs on the server any more: what is quiet next is to be quiet. */
+async function calmDown(server: PostgresServer): Promise<void> {
+  const client = await server.connect("postgres");
+  try {
+    const active = "SELECT 1 FROM pg_stat_activity WHERE state = 'active' AND backend_type = 'client backend' AND pid <> pg_backend_pid()";
+    for (let left = 300; (await client.query(active)).rowCount !== 0; left--) {
+      if (left === 0) throw new Error("what the attacker began still runs a minute after it left");
+      await pause(200);
+    }
+  } finally {
+    await client.end();
+  }
 }
 
 /** Milliseconds that 99 of 100 answers take no longer than. What should have been sent while one waited counts from when it should have. */

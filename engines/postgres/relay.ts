@@ -5,7 +5,7 @@ import { GatewayError } from "../../core/errors.ts";
 import { Traffic } from "../../core/wire-metrics.ts";
 import { decodeErrorFields } from "./backend.ts";
 import { concatBytes, readable, readUint32 } from "./bytes.ts";
-import { frameViolation, inspectionBytes, isFatal, neededBytes } from "./frame-rules.ts";
+import { afterCopyData, frameViolation, inspectionBytes, isFatal, neededBytes } from "./frame-rules.ts";
 import { describesPortal, encodeCopyFail, encodeQuery, encodeSync, failingParse } from "./frontend.ts";
 import { backend as B, frontend as F, transactionStatus } from "./message-types.ts";
 import { Pauses } from "./pause.ts";
@@ -219,6 +219,7 @@ export class Relay implements TwoSided {
         at += taken;
         continue;
       }
+      if (chunk[at] === F.CopyData) at = afterCopyData(chunk, at);
       if (chunk.length - at < 5) break;
       const type = chunk[at]!;
       const length = readUint32(chunk, at + 1);

@@ -7,6 +7,7 @@ import type { EngineLease } from "../../../core/engine.ts";
 import { GatewayError } from "../../../core/errors.ts";
 import { decodeParameterStatus, encodeParameterStatus, encodeReadyForQuery } from "../backend.ts";
 import { concatBytes, readable, readUint32 } from "../bytes.ts";
+import { afterCopyData } from "../frame-rules.ts";
 import { backend as B, frontend as F, transactionStatus } from "../message-types.ts";
 import { backendLost, encodeRefusal } from "../refusal.ts";
 import type { RelayBackend } from "../relay-terms.ts";
@@ -213,6 +214,7 @@ export class SharedBackend implements RelayBackend, EngineLease, BytePipe, PipeS
         at += taken;
         continue;
       }
+      if (chunk[at] === F.CopyData) at = afterCopyData(chunk, at);
       if (chunk.length - at < 5) break;
       const total = readUint32(chunk, at + 1) + 1;
       const isWhole = chunk.length - at >= total;

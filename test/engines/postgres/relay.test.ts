@@ -31,7 +31,7 @@ function randomFrontend(random: Prng): Buffer {
     case 6:
       return Buffer.from(serialize.flush());
     case 7:
-      return Buffer.from(serialize.copyData(Buffer.from(random.bytes(random.int(100)))));
+      return Buffer.concat(Array.from({ length: 1 + random.int(4) }, () => serialize.copyData(Buffer.from(random.bytes(random.int(100))))));
     case 8:
       return message("F", int32(random.int(9999)), int16(0), int16(0), int16(0));
     default:
@@ -138,6 +138,36 @@ describe("relay", () => {
       backend.received = Buffer.alloc(0);
       client.clear();
     }
+  });
+
+  it("passes rows of a COPY on whole, cut at every single byte, and reads what is behind them", async () => {
+    const rows = ["1\n", "", "22\n", "333\n"].map((row) => Buffer.from(serialize.copyData(Buffer.from(row))));
+    const up = Buffer.concat([serialize.query("copy t from stdin"), ...rows, serialize.copyDone(), serialize.query("select 1")]);
+    const world = await World.create();
+    const { client, backend } = await world.pair({ allow_copy: true });
+    backend.isSilent = true;
+    for (let cut = 0; cut <= up.length; cut++) {
+      client.send(up.subarray(0, cut));
+      await settle();
+      client.send(up.subarray(cut));
+      backend.send(reply.copyIn, reply.complete("COPY 4"), reply.ready(), reply.complete("SELECT 1"), reply.ready());
+      await settle();
+      expect(backend.received.equals(up), `cut at ${cut}`).toBe(true);
+      backend.received = Buffer.alloc(0);
+      client.clear();
+    }
+    expect(client.pipe.isClosed).toBe(false);
+  });
+
+  it.each([3, 0, 0x40000000, 0xffffffff])("ends a COPY with a row that claims %i bytes", async (length) => {
+    const row = Buffer.from(serialize.copyData(Buffer.from("1\n")));
+    const world = await World.create();
+    const { client, backend } = await world.pair({ allow_copy: true });
+    backend.isSilent = true;
+    client.send(Buffer.concat([row, row, header("d", length)]));
+    await settle();
+    expect(client.error).toMatchObject({ sqlstate: "08P01", message: "invalid message length" });
+    expect(client.pipe.isClosed).toBe(true);
   });
 
   it("answers fifty pipelined batches in order, errors among them", async () => {
