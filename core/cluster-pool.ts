@@ -17,8 +17,12 @@ const checkTimeoutMs = 2000;
  */
 const turnPerLogin = 4;
 const longestTurnMs = 1000;
-/** A database that has its share of the budget takes nothing away that another one, within its own share, has used so short a while ago. */
-const keptMs = 1000;
+/**
+ * A database that has its share of the budget takes nothing away that another one, within its own share, has used so short a while ago: nor for more
+ * than this part of the time that its clients may be kept waiting.
+ */
+const longestKeptMs = 1000;
+const keptPartOfWait = 1 / 4;
 
 /** What all clusters of a pool share. */
 export interface PoolParts<B extends PooledBackend> {
@@ -372,6 +376,7 @@ export class ClusterPool<B extends PooledBackend> {
     const share = Math.floor(this.budget / (this.#line.busy + (database.isBusy ? 0 : 1)));
     if (asking.held < share || database.held + database.idle > share) return false;
     // One that is not idle has been used until now.
+    const keptMs = Math.min(longestKeptMs, this.#parts.options().connectWaitMs * keptPartOfWait);
     return slot.byAge.list === undefined || this.#parts.clock.nowMs() - slot.idleSinceMs < keptMs;
   }
 

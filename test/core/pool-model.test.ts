@@ -5,7 +5,7 @@ import { Prng } from "../engines/postgres/support/prng.ts";
 import { settle } from "../engines/postgres/support/wire.ts";
 import { type FakeBackend, makePool } from "./support/fake-pool.ts";
 
-const connectWaitMs = 1500;
+const connectWaitMs = 1600;
 const idleTimeoutMs = 5000;
 const sweepMs = 50;
 const names = ["a", "b", "c", "d", "e"];
@@ -61,12 +61,12 @@ class Model {
     return this.held.length + this.idle.length < this.budget || this.idle.some((each) => !this.isKept(each, database));
   }
 
-  /** Whoever has his share takes nothing that another within his share used in the last second. */
+  /** Whoever has his share takes nothing that another within his share has just used. */
   isKept({ database, sinceMs }: Idle, from: string): boolean {
     const busy = new Set([...this.held, ...this.waiting].map((client) => client.database)).add(database);
     const share = Math.floor(this.budget / busy.size);
     const has = this.holds(database) + this.idle.filter((each) => each.database === database).length;
-    return database !== from && this.holds(from) >= share && has <= share && this.nowMs - sinceMs < 1000;
+    return database !== from && this.holds(from) >= share && has <= share && this.nowMs - sinceMs < connectWaitMs / 4;
   }
 
   come(client: Client): void {

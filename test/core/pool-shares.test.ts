@@ -165,6 +165,23 @@ describe("fair shares", () => {
     expect(greedy.served()).toBe(before + 3);
   });
 
+  it("lets nobody be refused for what it keeps", async () => {
+    const world = makePool({ budget: 4, connectWaitMs: 200 });
+    const a = ask(world, "a", 2);
+    const b = ask(world, "b", 2);
+    await settle();
+    for (const lease of b.leases()) lease.releaseClean();
+    const more = ask(world, "a", 2);
+    world.clock.advance(50);
+    await settle();
+    expect([a.served(), more.served()]).toEqual([2, 2]);
+    const impatient = makePool({ budget: 2, connectWaitMs: 0 });
+    (await impatient.acquire("a")).releaseClean();
+    const both = ask(impatient, "b", 2);
+    await settle();
+    expect(both.served()).toBe(2);
+  });
+
   it("keeps nothing from a database that has less than its share", async () => {
     const world = makePool({ budget: 4 });
     const a = ask(world, "a", 2);
