@@ -218,7 +218,7 @@ export class ClusterPool<B extends PooledBackend> {
 
   /**
    * An idle backend with this key that need not be asked first whether it is there. Whoever waits has no better right to it: a client that may
-   * hold one more is never left in line.
+   * hold one more is never left in line, unless all that idle are kept from it.
    */
   tryAcquire(key: KeyPool<B>): Lease<B> | undefined {
     const next = key.isShared ? key.idle.first : key.idle.last;

@@ -1,41 +1,36 @@
-/** The suites every version of Node must pass: first steps and the wire. Node 20 runs the built package, newer ones the sources. */
+/** Older versions of Node, and what only they must prove. Node 20 runs the built package, newer ones the sources. */
 import { execFile } from "node:child_process";
 import { once } from "node:events";
 import { connect } from "node:net";
 import { join } from "node:path";
 import { promisify } from "node:util";
-import { describe, expect, it } from "vitest";
+import { expect, it } from "vitest";
 import { makeApi } from "../e2e/support/api.ts";
 import { psql } from "../e2e/support/clients.ts";
-import { launchers, makeDataDir, type RuntimeUnderTest, startGateway } from "../e2e/support/gateway.ts";
+import { launchers, makeDataDir, type OlderNode, type RuntimeUnderTest, startGateway } from "../e2e/support/gateway.ts";
 import { workerOf } from "../e2e/support/worker-of.ts";
 import { installPackage, platform } from "../support/registry-program.ts";
-import { describeFirstSteps } from "./first-steps.ts";
-import { describeWire } from "./wire.ts";
 
 const run = promisify(execFile);
 
 /** The oldest that must run it, and the newest of the other lines that are kept. */
-export const nodeVersions = { "node-20": "20.19.0", "node-22": "22.23.3", "node-24": "24.21.0" } as const;
+export const nodeVersions = { "node-20": "20.19.0", "node-22": "22.23.3", "node-24": "24.21.0" } as const satisfies Readonly<
+  Record<OlderNode, string>
+>;
 
-export async function describeNodeVersion(runtime: keyof typeof nodeVersions): Promise<void> {
-  const version = nodeVersions[runtime];
+/** From here on gateways of this runtime run under it. @returns why they cannot. */
+export async function findNode(runtime: OlderNode): Promise<{ readonly missing: string } | undefined> {
   try {
-    const folder = await installPackage(`node-${platform}`, version, (made) => run(join(made, "bin/node"), ["--version"]));
+    const folder = await installPackage(`node-${platform}`, nodeVersions[runtime], (made) => run(join(made, "bin/node"), ["--version"]));
     launchers[runtime] = [join(folder, "bin/node"), "bin/tdb.js"];
+    return undefined;
   } catch (error) {
-    describe(`Node ${version}`, () => it.skip(`cannot be had here: ${(error as Error).message}`, () => undefined));
-    return;
+    return { missing: `cannot be had here: ${(error as Error).message}` };
   }
-  describe(`Node ${version}`, () => {
-    describeFirstSteps(runtime);
-    describeWire(runtime);
-    if (runtime === "node-20") describeHandedOver(runtime);
-  });
 }
 
 /** Below 22.12 the first process accepts for its workers: see gateway/runtime/worker-process.ts. The newest Node runs all of suites/workers.ts. */
-function describeHandedOver(runtime: RuntimeUnderTest): void {
+export function describeHandedOver(runtime: RuntimeUnderTest): void {
   it("workers are handed connections in turn, on any free port", async () => {
     const gateway = await startGateway({ runtime, dataDir: await makeDataDir(), args: ["--workers=2", "--redis-port=0"] });
     try {

@@ -8,7 +8,7 @@ import { removeServerOf, serverOf } from "./server-under-test.ts";
 
 export type RuntimeUnderTest = "node" | "deno" | "bun" | OlderNode;
 /** Installed by the files that run under them. */
-type OlderNode = "node-20" | "node-22" | "node-24";
+export type OlderNode = "node-20" | "node-22" | "node-24";
 
 const root = resolve(import.meta.dirname, "../../..");
 const bin = (name: string) => join(root, "node_modules/.bin", name);

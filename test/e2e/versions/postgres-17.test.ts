@@ -1,4 +1,4 @@
 /** The gateway before PostgreSQL 17. */
-import { describeVersion } from "../../suites/version.ts";
+import { describeVersions } from "../../suites/version.ts";
 
-await describeVersion(17);
+await describeVersions(17, "node");

@@ -1,4 +1,0 @@
-/** The gateway under Node 24. */
-import { describeNodeVersion } from "../../suites/node-version.ts";
-
-await describeNodeVersion("node-24");
