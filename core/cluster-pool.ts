@@ -387,6 +387,7 @@ export class ClusterPool<B extends PooledBackend> {
   #take(key: KeyPool<B>): Slot<B> | Room {
     key.uses++; // before anything could have it forgotten
     const own = this.#takeIdle(key);
+    // Where only its own idled, and turned out dead, there may be none but what is kept.
     const spare = own || this.#open < this.budget ? undefined : (this.#spareFor(key.database) ?? this.#idle.first);
     this.#held++;
     this.#line.took(key.database);

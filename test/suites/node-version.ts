@@ -18,8 +18,8 @@ export const nodeVersions = { "node-20": "20.19.0", "node-22": "22.23.3", "node-
   Record<OlderNode, string>
 >;
 
-/** From here on gateways of this runtime run under it. @returns why they cannot. */
-export async function findNode(runtime: OlderNode): Promise<{ readonly missing: string } | undefined> {
+/** From here on gateways of this runtime run under it. @returns why it cannot be had, where it cannot. */
+export async function installNode(runtime: OlderNode): Promise<{ readonly missing: string } | undefined> {
   try {
     const folder = await installPackage(`node-${platform}`, nodeVersions[runtime], (made) => run(join(made, "bin/node"), ["--version"]));
     launchers[runtime] = [join(folder, "bin/node"), "bin/tdb.js"];

@@ -8,13 +8,13 @@ import type { OlderNode } from "../e2e/support/gateway.ts";
 import { standBefore } from "../e2e/support/server-under-test.ts";
 import { findVersion, type OtherVersion } from "../support/postgres-versions.ts";
 import { describeFirstSteps } from "./first-steps.ts";
-import { describeHandedOver, findNode, nodeVersions } from "./node-version.ts";
+import { describeHandedOver, installNode, nodeVersions } from "./node-version.ts";
 import { describeWall } from "./wall.ts";
 import { describeWire } from "./wire.ts";
 
 export async function describeVersions(postgres: OtherVersion, node: OlderNode | "node"): Promise<void> {
   const server = await findVersion(postgres);
-  const missingNode = node === "node" ? undefined : await findNode(node);
+  const missingNode = node === "node" ? undefined : await installNode(node);
   const skip = (what: string, why: string) => describe(what, () => it.skip(why, () => undefined));
   if ("missing" in server) skip(`PostgreSQL ${postgres}`, server.missing);
   else standBefore(server.make);
