@@ -11,6 +11,7 @@ import { makeApi } from "../e2e/support/api.ts";
 import { connect, parseTarget, psql, refusal } from "../e2e/support/clients.ts";
 import { type GatewayProcess, makeDataDir, type RuntimeUnderTest, removeDataDir, startGateway } from "../e2e/support/gateway.ts";
 import { at } from "../e2e/support/instances.ts";
+import { childrenOf, isRunning } from "../e2e/support/processes.ts";
 import { until } from "../e2e/support/until.ts";
 import { Prng } from "../engines/postgres/support/prng.ts";
 import { Ledger } from "./ledger.ts";
@@ -112,6 +113,13 @@ export function describeChaos(runtime: RuntimeUnderTest): void {
       process.kill(server.pid, "SIGKILL");
       await server.ended;
       await server.stop();
+    };
+    /** Also its backends, which outlive it until they look: an idle one of them could still be lent, and would answer. */
+    const stopServerWhole = async () => {
+      const children = await childrenOf(server.pid);
+      expect(children.length).toBeGreaterThan(0);
+      await stopServer();
+      await until(async () => (await Promise.all(children.map(isRunning))).every((running) => !running));
     };
     const startAgain = () =>
       until(async () => {
@@ -234,7 +242,7 @@ export function describeChaos(runtime: RuntimeUnderTest): void {
     it("a server that is down: every client is told, few of them ask it, and all are in when it is back", async () => {
       const { target } = ledgers[1]!;
       await (await connect(gateway, target)).end(); // the store is on that server too: its key is known from here on
-      await stopServer();
+      await stopServerWhole();
       for (let i = 0; i < 8; i++)
         expect(await refusal(connect(gateway, target))).toEqual(["08006", 'database server for "myapp__globex" is not reachable']);
       expect(await samples("tenantry_server_down")).toEqual({ main: 1 });
