@@ -17,11 +17,16 @@ let collect: Collect | undefined;
 let gathered = 0;
 let lastSlab: ArrayBufferLike | undefined;
 
-/** Notes a chunk that will soon be garbage; now and then has the young ones collected, which takes about a millisecond. */
+/** Notes a chunk that will soon be garbage; now and then has the young ones collected, which takes about a millisecond. Not for those of net-reads.ts. */
 export function noteChunk({ buffer }: Uint8Array): void {
   const bytes = buffer.byteLength;
   if (bytes < largeBytes || buffer === lastSlab) return;
   lastSlab = buffer; // the next small chunks may be of the same
+  noteSlab(bytes);
+}
+
+/** The same of so many bytes that chunks will be cut from. */
+export function noteSlab(bytes: number): void {
   gathered += bytes;
   if (gathered < collectEveryBytes) return;
   gathered = 0;

@@ -3,6 +3,7 @@
 import { Socket } from "node:net";
 import type { BytePipe, PeerAddress, PipeSink, TlsClientOptions, TlsInfo, TlsServerContext } from "../../core/byte-pipe.ts";
 import { noteChunk } from "./net-garbage.ts";
+import { shareReads } from "./net-reads.ts";
 import { acceptTls, connectTls } from "./net-tls.ts";
 import { defaultLingerMs } from "./times.ts";
 
@@ -56,6 +57,7 @@ export class NetPipe implements BytePipe {
   readonly tls: TlsInfo | undefined;
   isClosed = false;
   readonly #socket: PipedSocket;
+  readonly #sharesReads: boolean;
   #owesDrain = false;
   #ending = false;
   /** The socket now belongs to a TLS pipe. */
@@ -68,6 +70,7 @@ export class NetPipe implements BytePipe {
   /** `socket` must not have been read from, or be paused. */
   constructor(socket: Socket, peer: PeerAddress, tls?: TlsInfo) {
     this.#socket = Object.assign(socket, { [pipeOf]: this, push: pushStraight });
+    this.#sharesReads = shareReads(socket);
     this.peer = peer;
     this.tls = tls;
     socket.pause();
@@ -81,7 +84,7 @@ export class NetPipe implements BytePipe {
 
   /** Called by the socket with each chunk, in order. */
   receive(chunk: Uint8Array): void {
-    noteChunk(chunk);
+    if (!this.#sharesReads) noteChunk(chunk);
     if (!this.#ending) this.sink?.data(chunk);
   }
 

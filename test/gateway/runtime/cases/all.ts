@@ -4,11 +4,12 @@ import type { Runtime } from "../../../../gateway/runtime/runtime.ts";
 import { type Case, type Certificates, World } from "../harness.ts";
 import { pipeCases } from "./pipe.ts";
 import { psqlCases } from "./psql.ts";
+import { readCases } from "./reads.ts";
 import { serviceCases } from "./services.ts";
 import { socketCases } from "./sockets.ts";
 import { tlsCases } from "./tls.ts";
 
-export const allCases: readonly Case[] = [...pipeCases, ...socketCases, ...tlsCases, ...psqlCases, ...serviceCases];
+export const allCases: readonly Case[] = [...pipeCases, ...readCases, ...socketCases, ...tlsCases, ...psqlCases, ...serviceCases];
 
 export async function runCase(runtime: Runtime, certificates: Certificates, { run }: Case): Promise<void> {
   const world = new World(runtime, certificates);
