@@ -1,6 +1,6 @@
 /** TLS on node:net sockets, both roles: from a plain socket to a handshaken one, or to a destroyed one and an error. */
 
-import { constants, hkdfSync } from "node:crypto";
+import { constants, createHash, hkdfSync } from "node:crypto";
 import { isIP, type Socket } from "node:net";
 import { connect, createSecureContext, type SecureContext, TLSSocket } from "node:tls";
 import type { TlsClientOptions, TlsInfo, TlsServerContext } from "../../core/byte-pipe.ts";
@@ -12,6 +12,8 @@ import type { ReloadableTlsServer, TlsServerOptions } from "./runtime.ts";
 
 /** What node:tls takes: name, AES and HMAC key. */
 const ticketKeysLength = 48;
+/** OpenSSL's most. */
+const sessionContextLength = 32;
 
 /** Certificate, key and channel binding that belong together; replaced as a whole. */
 interface Presented {
@@ -40,8 +42,11 @@ export class NetTlsServer implements ReloadableTlsServer {
   #present({ key, cert }: { readonly key: string; readonly cert: string }): Presented {
     try {
       assertCertificatePair(cert, key);
-      const ticketKeys = this.#ticketKeysFor(cert);
-      const options = { minVersion: "TLSv1.2", secureOptions: constants.SSL_OP_NO_RENEGOTIATION } as const;
+      const about = JSON.stringify([cert, this.alpnProtocols, this.asksCertificate]);
+      const ticketKeys = this.#ticketKeysFor(about);
+      // A server that asks for certificates and has no such context answers whoever resumes a session with "internal error" (SSL_CTX_set_session_id_context).
+      const sessionIdContext = createHash("sha256").update(about).digest("hex").slice(0, sessionContextLength);
+      const options = { minVersion: "TLSv1.2", secureOptions: constants.SSL_OP_NO_RENEGOTIATION, sessionIdContext } as const;
       const secureContext = createSecureContext({ key, cert, ...options, ...(ticketKeys && { ticketKeys }) });
       return { secureContext, serverEndPoint: serverEndPoint(cert) };
     } catch (error) {
@@ -50,9 +55,8 @@ export class NetTlsServer implements ReloadableTlsServer {
   }
 
   /** Of each certificate, and of each kind of listener, their own: a session is resumed as what it began as. */
-  #ticketKeysFor(cert: string): Buffer | undefined {
+  #ticketKeysFor(about: string): Buffer | undefined {
     if (!this.#ticketSeed) return undefined;
-    const about = JSON.stringify([cert, this.alpnProtocols, this.asksCertificate]);
     return Buffer.from(hkdfSync("sha256", this.#ticketSeed, about, "TLS session tickets", ticketKeysLength));
   }
 }
