@@ -131,12 +131,17 @@ describe("deployments: running", () => {
   test("of one blueprint run one at a time in order, whichever instance takes them", async () => {
     const { plane, projectId, workspace } = await fiveTenants();
     const second = await world().start();
-    const gate = makeGate();
-    world().admin.trapNext("applyVersions", () => gate.opened);
+    await second.settled(); // spare databases are brought up by the same call
+    const [gate, reached] = [makeGate(), makeGate()];
+    world().admin.trapNext("applyVersions", () => {
+      reached.open();
+      return gate.opened;
+    });
     const first = await plane.createDeployment(projectId, { ...all, tenants: ["t1", "t2"] });
+    await reached.opened;
     world().admin.runDdl(workspace, "alter table t1 add d int");
     const next = await second.createDeployment(projectId, { ...all, tenants: ["t1"] });
-    await eventually(async () => ((await plane.getDeployment(projectId, first.id, everyResult)).state === "running" ? true : undefined));
+    expect((await plane.getDeployment(projectId, first.id, everyResult)).state).toBe("running");
     expect((await plane.getDeployment(projectId, next.id, everyResult)).state).toBe("queued");
     gate.open();
     const [a, b] = [await ended(second, first), await ended(plane, next)];

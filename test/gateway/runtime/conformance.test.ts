@@ -4,7 +4,7 @@ import { type ChildProcess, spawn } from "node:child_process";
 import { fileURLToPath } from "node:url";
 import { afterAll, beforeAll, describe, test } from "vitest";
 import { createNodeRuntime } from "../../../gateway/runtime/node.ts";
-import { allCases, runCase } from "./cases/all.ts";
+import { casesOf, runCase } from "./cases/all.ts";
 import { makeCertificates } from "./harness.ts";
 import type { CaseResult } from "./runner.ts";
 
@@ -14,7 +14,7 @@ describe("runtime on node", () => {
     made = await makeCertificates();
   });
   afterAll(() => made.remove());
-  for (const one of allCases) test.skipIf(one.canRun?.() === false)(one.name, () => runCase(createNodeRuntime(), made.certificates, one));
+  for (const one of casesOf("node")) test.skipIf(one.canRun?.() === false)(one.name, () => runCase(createNodeRuntime(), made.certificates, one));
 });
 
 const root = fileURLToPath(new URL("../../../", import.meta.url));
@@ -35,7 +35,7 @@ for (const [name, args] of [
       });
     });
     afterAll(() => child.kill("SIGKILL"));
-    for (const { name: caseName, canRun } of allCases) {
+    for (const { name: caseName, canRun } of casesOf(name)) {
       test.skipIf(canRun?.() === false)(caseName, { timeout: 180_000 }, async () => {
         const result = (await results).get(caseName);
         if (!result) throw new Error(`the ${name} runner stopped before this case:\n${log}`);

@@ -7,7 +7,7 @@ import { mkdtemp, rm } from "node:fs/promises";
 import { hostname, tmpdir } from "node:os";
 import { join } from "node:path";
 import type { BytePipe, PipeSink } from "../../../core/byte-pipe.ts";
-import type { Listener, ListenOptions, Runtime } from "../../../gateway/runtime/runtime.ts";
+import type { Listener, ListenOptions, Runtime, RuntimeName } from "../../../gateway/runtime/runtime.ts";
 import { ensureCertificates } from "../../../gateway/tls/certificates.ts";
 import type { PemPair } from "../../../gateway/tls/issue.ts";
 
@@ -15,6 +15,8 @@ export interface Case {
   readonly name: string;
   /** False where a program the case drives is not installed. */
   readonly canRun?: () => boolean;
+  /** Of one runtime's own way; without: of all. */
+  readonly only?: RuntimeName;
   run(world: World): Promise<void>;
 }
 

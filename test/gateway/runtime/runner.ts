@@ -2,7 +2,7 @@
 
 import process from "node:process";
 import { detectRuntime } from "../../../gateway/runtime/runtime.ts";
-import { allCases, runCase } from "./cases/all.ts";
+import { casesOf, runCase } from "./cases/all.ts";
 import { makeCertificates } from "./harness.ts";
 
 export interface CaseResult {
@@ -26,7 +26,7 @@ process.on("uncaughtException", (error: Error) => report({ name: current, error:
 process.on("unhandledRejection", (error) => report({ name: current, error: `unhandled: ${error instanceof Error ? error.stack : String(error)}` }));
 
 const chosen = process.argv.slice(2);
-for (const one of allCases) {
+for (const one of casesOf(runtime.name)) {
   if (one.canRun && !one.canRun()) continue;
   if (chosen.length > 0 && !chosen.some((part) => one.name.includes(part))) continue;
   current = one.name;
