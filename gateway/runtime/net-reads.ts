@@ -12,9 +12,10 @@ import { runtimeName } from "./runtime.ts";
 const readBytes = 64 * 1024;
 /** From here on a chunk is not copied: the socket gives its buffer away and reads on into another. */
 const givenBytes = 16 * 1024;
-/** Small chunks are cut from one slab after the other. Whoever holds on to a chunk holds a slab: it is not larger than it must be. */
-const slabBytes = 16 * 1024;
+/** Up to this long they are cut from one slab after the other; longer ones have memory of their own. */
 const cutBytes = 2 * 1024;
+/** Whoever holds on to a small chunk holds its slab: it is not larger than it must be. */
+const slabBytes = 16 * 1024;
 
 /** Called with `this` as the socket: so many bytes are in `buffer`. @returns false to stop reading. */
 type OnRead = (this: Socket, length: number, buffer: Buffer) => boolean;
@@ -30,21 +31,25 @@ interface ReadableHandle {
   useUserBuffer?(buffer: Uint8Array): void;
 }
 
+/** The same for all sockets: looked for on the first one. */
+let keys: Keys | undefined;
 let shared: Buffer | undefined;
 let slab: Buffer = Buffer.alloc(0);
 let cutTo = 0;
 /** For the socket whose read was delivered just now. */
 let next: Buffer | undefined;
 
+// Windows reads ahead, into the buffer it was given before.
+const canShare = runtimeName() === "node" && platform !== "win32";
+
 /**
  * From its next read on the socket's chunks come this way; they are pushed into it as ever.
  * @returns false where the runtime has no such thing, and nothing changes.
  */
 export function shareReads(socket: Socket): boolean {
-  // Windows reads ahead, into the buffer it was given before.
-  if (runtimeName() !== "node" || platform === "win32") return false;
+  if (!canShare) return false;
   const handle = (socket as { _handle?: ReadableHandle | null })._handle;
-  const keys = keysOf(socket);
+  keys ??= keysOf(socket);
   if (!handle?.useUserBuffer || !keys) return false;
   shared ??= Buffer.allocUnsafeSlow(readBytes);
   Object.assign(socket, { [keys.buffer]: shared, [keys.onRead]: pushRead, [keys.nextBuffer]: takeNext });
@@ -53,7 +58,8 @@ export function shareReads(socket: Socket): boolean {
 }
 
 function keysOf(socket: Socket): Keys | undefined {
-  const named = (name: string) => Object.getOwnPropertySymbols(socket).find(({ description }) => description === name);
+  const symbols = Object.getOwnPropertySymbols(socket);
+  const named = (name: string) => symbols.find(({ description }) => description === name);
   const [buffer, onRead, nextBuffer] = [named("kBuffer"), named("kBufferCb"), named("kBufferGen")];
   return buffer && onRead && nextBuffer && { buffer, onRead, nextBuffer };
 }

@@ -10,7 +10,7 @@ async function look(pid: number): Promise<{ state: string; parent: number } | un
   return { state: state!, parent: Number(parent) };
 }
 
-/** Process ids of those that `parent` has begun and that have not ended. */
+/** Process ids of those that `parent` has begun. */
 export async function childrenOf(parent: number): Promise<number[]> {
   const pids = (await readdir("/proc")).map(Number).filter((pid) => pid > 0);
   const found = await Promise.all(pids.map(async (pid) => ((await look(pid))?.parent === parent ? [pid] : [])));
