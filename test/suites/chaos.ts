@@ -6,12 +6,13 @@ import { readdir } from "node:fs/promises";
 import pg from "pg";
 import { afterAll, beforeAll, describe, expect, it } from "vitest";
 import { silentLog } from "../../core/log.ts";
+import { isAlive } from "../../gateway/embedded/process.ts";
 import { type EmbeddedServer, startEmbedded } from "../../gateway/embedded.ts";
 import { makeApi } from "../e2e/support/api.ts";
+import { childrenOf } from "../e2e/support/children-of.ts";
 import { connect, parseTarget, psql, refusal } from "../e2e/support/clients.ts";
 import { type GatewayProcess, makeDataDir, type RuntimeUnderTest, removeDataDir, startGateway } from "../e2e/support/gateway.ts";
 import { at } from "../e2e/support/instances.ts";
-import { childrenOf, isRunning } from "../e2e/support/processes.ts";
 import { until } from "../e2e/support/until.ts";
 import { Prng } from "../engines/postgres/support/prng.ts";
 import { Ledger } from "./ledger.ts";
@@ -119,7 +120,7 @@ export function describeChaos(runtime: RuntimeUnderTest): void {
       const children = await childrenOf(server.pid);
       expect(children.length).toBeGreaterThan(0);
       await stopServer();
-      await until(async () => (await Promise.all(children.map(isRunning))).every((running) => !running));
+      await until(async () => (await Promise.all(children.map(isAlive))).every((alive) => !alive));
     };
     const startAgain = () =>
       until(async () => {
